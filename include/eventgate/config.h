@@ -1,0 +1,97 @@
+/*
+ * The configuration: one table of options drives INI file, environment, flags, --help, reload and the reference in the
+ * README. The only module that knows inih.
+ *
+ * Order: default < file < environment < flags. Options of scope GATEWAY stand in `[gateway]`, options of scope SET in
+ * `[set NAME]`; flags and environment variables of scope SET belong to the set `default`, made when one of them is
+ * given. Without any set, nothing can be served: an error that shows the shortest command line. A set without
+ * `postgres` uses DATABASE_URL if it is set, else libpq's own defaults and PG* variables.
+ */
+#ifndef EG_CONFIG_H
+#define EG_CONFIG_H
+
+#include <stdbool.h>
+
+#include "eventgate/buffer.h"
+#include "eventgate/common.h"
+#include "eventgate/log.h"
+
+/* What may change while the gateway runs; copied to whoever uses it. Times in ms, sizes in bytes. */
+struct eg_settings {
+    uint32_t log_level; /* enum eg_log_level */
+    uint32_t heartbeat_ms;
+    uint32_t retry_ms;             /* EventSource's `retry:` */
+    uint32_t subscribe_timeout_ms; /* how long a subscription waits for its LISTEN */
+    uint32_t header_timeout_ms;
+    uint32_t body_timeout_ms;
+    uint32_t idle_timeout_ms;
+    uint32_t drain_timeout_ms;
+    uint32_t max_connections; /* all sockets of clients, taken ones included */
+    uint32_t max_connections_per_address;
+    uint32_t max_channels_per_stream;
+    uint32_t max_header_bytes;
+    uint32_t max_body_bytes;
+    uint32_t max_batch_items;
+    uint32_t max_bodies_bytes; /* budget that all request bodies share */
+};
+
+struct eg_config_channel {
+    char *text; /* owned; name or pattern */
+    size_t length;
+    bool wild;
+};
+
+struct eg_config_set {
+    char *name;     /* 1 to 32 of [a-z0-9_-] */
+    char *postgres; /* conninfo or URI; "" for libpq's defaults */
+    struct eg_config_channel *live;
+    size_t live_count;
+    uint32_t linger_ms;
+    uint32_t journal_events;
+    uint64_t journal_bytes;
+    uint32_t max_channels;  /* LISTENed at once */
+    uint32_t publish_queue; /* items waiting or under way */
+    uint64_t publish_queue_bytes;
+    uint32_t heartbeat_ms;     /* between heartbeat queries; config key postgres_heartbeat */
+    uint32_t query_timeout_ms; /* deadline of each query on the LISTEN and publish connections */
+    uint32_t connect_timeout_ms;
+};
+
+struct eg_config {
+    char **listen; /* addresses as given: "127.0.0.1:8080", "[::1]:8080", ":8080"; owned */
+    size_t listen_count;
+    uint32_t workers;    /* resolved: never 0 */
+    uint32_t log_format; /* enum eg_log_format */
+    struct eg_settings settings;
+    struct eg_config_set *sets;
+    size_t set_count;
+    char *file; /* path or NULL */
+};
+
+enum eg_config_action { EG_CONFIG_RUN, EG_CONFIG_CHECK, EG_CONFIG_HELP, EG_CONFIG_VERSION };
+
+/*
+ * Reads file, environment and flags. 0, or -EINVAL with a sentence that names where (`gateway.conf:12: [set shop]
+ * live:`, `EVENTGATE_LISTEN:`, `--listen:`), what is wrong and what would be right; -ENOMEM. HELP and VERSION return
+ * without reading the file. `ret_config` is owned by the caller: eg_config_free(). May read files: never on a loop that
+ * serves.
+ */
+int eg_config_load(int argc, char *const *argv, char *const *environment, struct eg_config **ret_config,
+                   enum eg_config_action *ret_action, struct eg_error *ret_error) EG_MUST_CHECK;
+void eg_config_free(struct eg_config *config);
+
+/* The text of --help, and a Markdown table of all options (for the README, which a test compares). */
+void eg_config_help(struct eg_buffer *buffer);
+void eg_config_markdown(struct eg_buffer *buffer);
+
+/*
+ * Compares a newly loaded configuration with the one in use: copies the settings that may change at run time into
+ * `settings`, and calls `changed` for each difference with the option's full name, and whether it takes effect now.
+ */
+void eg_config_reload(const struct eg_config *in_use, const struct eg_config *loaded, struct eg_settings *settings,
+                      void (*changed)(void *context, const char *option, bool now), void *context);
+
+/* The set that a channel name belongs to: index into `sets`, or -1. `ret_exact`: it is listed by name. */
+int eg_config_find_set(const struct eg_config *config, const char *channel, size_t length, bool *ret_exact);
+
+#endif

@@ -1,0 +1,61 @@
+/*
+ * The raw bytes of a connection, checked before libmicrohttpd reads them: where each request begins and ends, and that
+ * its head is one that every HTTP implementation reads the same way (RFC 9112). No I/O; any thread.
+ *
+ * The checker sees each byte once, in pieces of any size, keep-alive and pipelined requests included.
+ */
+#ifndef EG_HEAD_H
+#define EG_HEAD_H
+
+#include <stdbool.h>
+
+#include "eventgate/common.h"
+#include "eventgate/problem.h"
+
+struct eg_head_limits {
+    uint32_t max_head_bytes; /* request line and fields of one head */
+    uint64_t max_body_bytes; /* Content-Length above it is TOO_LARGE */
+};
+
+enum eg_head_stage {
+    EG_HEAD_IDLE,    /* between requests: nothing of a head has arrived */
+    EG_HEAD_READING, /* in a head */
+    EG_HEAD_BODY,    /* in a body */
+    EG_HEAD_BAD,     /* refused: no byte passes any more */
+};
+
+/* Zero-initialise. Fixed size: keeps no copy of the head. */
+struct eg_head {
+    enum eg_head_stage stage;
+    uint32_t requests;       /* heads completed */
+    uint32_t head_bytes;     /* of the head being read */
+    enum eg_problem problem; /* with EG_HEAD_BAD */
+    const char *detail;      /* with EG_HEAD_BAD: static sentence */
+    uint64_t body_left;      /* Content-Length body; UINT64_MAX: chunked */
+    /* The checker's own state. */
+    uint8_t state;
+    uint8_t field;                   /* which known field the name matches so far */
+    uint8_t matched;                 /* bytes of it */
+    uint8_t hosts, lengths, codings; /* how often Host, Content-Length, Transfer-Encoding have been seen */
+    bool http_1_0;
+    uint64_t length;
+    uint64_t chunk_left;
+};
+
+/*
+ * Checks `data`, moves the stage, and returns how many bytes may be passed on: all of them, or fewer when what follows
+ * is bad (the stage is then EG_HEAD_BAD, and what was passed ends before the bad request's head or with the good part
+ * of it). Nothing of a request whose head is bad may take effect: passed bytes never contain the end of a bad head.
+ *
+ * Bad: bare CR or LF; a fold; space before `:`; a control byte or NUL in the head; an empty or non-token method or
+ * field name; a request target that is not origin-form (`*` only with OPTIONS); a fragment; a version other than
+ * HTTP/1.0 and HTTP/1.1 (505); none or several Host with 1.1, several with 1.0; several Content-Length, a value that is
+ * not digits; Content-Length with Transfer-Encoding; Transfer-Encoding in 1.0, or other than exactly `chunked` (501); a
+ * head over max_head_bytes (431; 414 while still in the request line); Content-Length over max_body_bytes (413); Expect
+ * other than 100-continue (417); a chunk size that is not hexadecimal or over 2^32, chunk extensions over 256 bytes,
+ * trailer fields. A chunked body is counted too: over max_body_bytes is 413. Empty lines before a request line are
+ * refused (RFC 9112 allows one).
+ */
+size_t eg_head_check(struct eg_head *head, const struct eg_head_limits *limits, const char *data, size_t length);
+
+#endif

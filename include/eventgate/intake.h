@@ -1,0 +1,84 @@
+/*
+ * Client connections of one worker, from accept to close: limits, absolute deadlines for head and body, and the raw
+ * check of every byte before libmicrohttpd sees it.
+ *
+ * The bytes are checked where they are read: libmicrohttpd reads a socket by recv(), which this module defines for the
+ * whole program (symbol interposition, passing on to libc's): for a descriptor that is a client's, what arrives goes
+ * through eg_head_check() first; for any other it is libc's recv(). There is no moment in which a byte could slip past,
+ * which peeking beside libmicrohttpd would leave open. eg_intake_self_check() proves at start that it is in force. A
+ * refused head is answered here (problem+json, close) once the answers before it are out, since libmicrohttpd only
+ * reads on when it is done with them; it then sees the end of the stream.
+ *
+ * Everything here is for the worker's own thread, but for the count of an address, which all workers share.
+ */
+#ifndef EG_INTAKE_H
+#define EG_INTAKE_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "eventgate/config.h"
+#include "eventgate/head.h"
+#include "eventgate/listening.h"
+#include "eventgate/loop.h"
+#include "eventgate/metrics.h"
+
+struct eg_intake;
+
+/* One client connection. Owned by the intake; public fields are for reading. */
+struct eg_client {
+    struct eg_intake *intake;
+    int fd;                          /* of libmicrohttpd, or of the stream that took it */
+    struct sockaddr_storage address; /* IPv4 in IPv6 is shown as IPv4 */
+    socklen_t address_length;
+    struct eg_head head;
+    bool taken;
+};
+
+/* Shared by all intakes: connections by address and in all. Any thread. */
+struct eg_intake_counts;
+struct eg_intake_counts *eg_intake_counts_new(void);
+void eg_intake_counts_free(struct eg_intake_counts *counts);
+/* All connections open now, on all workers. */
+uint32_t eg_intake_counts_total(struct eg_intake_counts *counts);
+
+struct eg_intake_hooks {
+    /* A new connection: the descriptor is handed over (libmicrohttpd). 0, or a negative errno: the intake closes it. */
+    int (*admit)(void *context, struct eg_client *client);
+    void *context;
+};
+
+/*
+ * Watches the listening sockets in `loop` and accepts from them. `settings` is borrowed and read at each use (reload
+ * changes it on this thread). Over max_connections (less none) or the address's limit: the connection is answered with
+ * a short problem+json (503, 429; `Retry-After`) without reading, and closed. Out of descriptors: a reserve descriptor
+ * is used to accept, answer 503 and close, so that the listening socket never spins.
+ */
+struct eg_intake *eg_intake_new(struct eg_loop *loop, const struct eg_settings *settings,
+                                struct eg_intake_counts *counts, struct eg_metrics *metrics,
+                                struct eg_intake_hooks hooks);
+void eg_intake_free(struct eg_intake *intake);
+int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket *socket) EG_MUST_CHECK;
+/* Stops accepting (drain); what the kernel had queued already is accepted first. */
+void eg_intake_stop(struct eg_intake *intake);
+
+/* The client of a descriptor, or NULL. */
+struct eg_client *eg_client_find(int fd);
+
+/* libmicrohttpd is about to close its descriptor: forgets the client, unless it was taken. */
+void eg_client_closed(struct eg_client *client);
+
+/* The stream takes the connection over with a descriptor of its own: no more checks and deadlines; it still counts
+ * against the limits until eg_client_free(), which does not close `fd`. */
+void eg_client_take(struct eg_client *client, int fd);
+void eg_client_free(struct eg_client *client);
+
+/* While the answer to a complete request is being made (long-poll, publish), no deadline runs. Called by itself. */
+
+/* The address as text without port ("127.0.0.1", "::1"). */
+void eg_client_address(const struct eg_client *client, char ret_text[INET6_ADDRSTRLEN]);
+
+/* Has recv(), as this program's libraries see it, been this module's since the start? Number of calls so far. */
+uint64_t eg_intake_reads(void);
+
+#endif

@@ -1,0 +1,89 @@
+/*
+ * A set's bounded history as one worker sees it: which events there are, in order, and since when each channel has
+ * been listened to. Used by one thread only (the worker's).
+ *
+ * Places: N counts up by one with every event and every break, on all workers alike, so a cursor of this gateway is
+ * exact on each of its workers. The journal holds the entries tail..head without holes, but for those dropped by the
+ * feed. A break is an entry of its own, which concerns every channel: it is where the database connection was lost and
+ * LISTENed anew; a reader that walks over it gets a gap.
+ *
+ * Trim rule: when an entry is appended and the events or their bytes exceed the bounds, the oldest are trimmed; each
+ * trimmed event leaves its place in its channel's `trimmed`, each trimmed break in the journal's `break_trimmed`.
+ * Therefore: a reader at place p misses nothing of channel c exactly if p >= since(c), p >= trimmed(c), and
+ * p >= break_trimmed: eg_journal_floor(). A busy neighbour doesn't change that.
+ */
+#ifndef EG_JOURNAL_H
+#define EG_JOURNAL_H
+
+#include <stdbool.h>
+
+#include "eventgate/channel.h"
+#include "eventgate/cursor.h"
+#include "eventgate/event.h"
+
+/* One channel as one worker sees it; found by name; lives while somebody subscribes or the channel is listened to. */
+struct eg_journal_channel {
+    struct eg_channel *channel; /* a reference; NULL until it is LISTENed */
+    uint64_t since;             /* place of its LISTEN */
+    uint64_t trimmed;           /* last place trimmed or dropped, 0 none */
+    uint64_t last;              /* its newest entry, 0 none */
+    void *audience;             /* belongs to subscribers.h */
+};
+
+struct eg_journal_entry {
+    struct eg_event *event; /* a reference; NULL: a break */
+    uint64_t next;          /* place of the next event of the same channel, 0: none yet */
+};
+
+struct eg_journal;
+
+struct eg_journal *eg_journal_new(uint32_t worker, size_t max_events, size_t max_bytes);
+void eg_journal_free(struct eg_journal *journal);
+
+/* Changes the bounds (reload) and trims at once. */
+void eg_journal_set_bounds(struct eg_journal *journal, size_t max_events, size_t max_bytes);
+
+/* Finds a channel by name, or makes it. NULL: not there (`make` false), or out of memory. */
+struct eg_journal_channel *eg_journal_channel(struct eg_journal *journal, const char *name, size_t length, bool make);
+
+/* Forgets a channel that nobody subscribes to and that isn't LISTENed. */
+void eg_journal_channel_drop(struct eg_journal *journal, struct eg_journal_channel *channel);
+
+/* The feed's items, one function each. `append_event` takes over the reference; returns the event's channel, or NULL if
+ * memory ran out or the channel is unknown (the event then counts as dropped). */
+struct eg_journal_channel *eg_journal_append_event(struct eg_journal *journal, struct eg_event *event);
+int eg_journal_append_break(struct eg_journal *journal, struct eg_epoch epoch, uint64_t place) EG_MUST_CHECK;
+void eg_journal_mark_dropped(struct eg_journal *journal, struct eg_channel *channel, uint64_t place);
+struct eg_journal_channel *eg_journal_listened(struct eg_journal *journal, struct eg_channel *channel, uint64_t since);
+/* Returns the channel, no longer LISTENed, for the caller to drop or keep; NULL if it wasn't known. */
+struct eg_journal_channel *eg_journal_unlistened(struct eg_journal *journal, struct eg_channel *channel);
+
+/* First and last place held; head is 0 before the first break. tail > head: empty. */
+uint64_t eg_journal_tail(const struct eg_journal *journal);
+uint64_t eg_journal_head(const struct eg_journal *journal);
+uint64_t eg_journal_bytes(const struct eg_journal *journal);
+uint64_t eg_journal_last_break(const struct eg_journal *journal);
+
+/* The entry at `place`, or NULL if it is not held. Valid until the next append. */
+const struct eg_journal_entry *eg_journal_at(const struct eg_journal *journal, uint64_t place);
+
+/* The place from which on nothing of the channel is missing. The channel must be LISTENed. */
+uint64_t eg_journal_floor(const struct eg_journal *journal, const struct eg_journal_channel *channel);
+
+/* The cursor of a place (at or below head): its epoch is the one in force there. */
+void eg_journal_cursor(const struct eg_journal *journal, uint64_t place, struct eg_cursor *ret_cursor);
+
+enum eg_journal_lookup {
+    EG_JOURNAL_KNOWN, /* `ret_place` is the cursor's place, at or below head */
+    EG_JOURNAL_AHEAD, /* of the current epoch, but not here yet: ask again when the feed has moved */
+    EG_JOURNAL_ALIEN, /* an epoch that isn't ours (or too old to be remembered), or a place outside of its epoch */
+};
+
+/*
+ * What a cursor's live half means here. The epochs of the last 64 breaks are remembered. A cursor ahead of this worker
+ * is possible when another worker was faster: `shared_epoch` and `shared_head` are the listener's own (eg_set_status).
+ */
+enum eg_journal_lookup eg_journal_find(const struct eg_journal *journal, const struct eg_cursor *cursor,
+                                       const struct eg_epoch *shared_epoch, uint64_t shared_head, uint64_t *ret_place);
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * A set's LISTEN connection: a state machine that keeps every wanted channel LISTENed, turns notifications into events
+ * in commit order, and says when something may have been missed. All functions: Postgres thread.
+ */
+#ifndef EG_LISTENER_H
+#define EG_LISTENER_H
+
+#include "eventgate/config.h"
+#include "eventgate/feed.h"
+#include "eventgate/loop.h"
+#include "eventgate/metrics.h"
+#include "eventgate/set_status.h"
+
+struct eg_listener;
+
+/* Where a listener's feed items go: to every worker (the gateway's function pushes them into the workers' feeds).
+ * Items and what they point to are borrowed for the call. `worker`: -1 all, else that one only (answers to a want). */
+struct eg_listener_sink {
+    void (*feed)(void *context, int worker, const struct eg_feed_item *items, size_t count);
+    void *context;
+};
+
+/* Starts connecting at once. `set` (borrowed) outlives it. NULL: out of memory. */
+struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config_set *set, uint32_t workers,
+                                    struct eg_set_status *status, struct eg_metrics *metrics,
+                                    struct eg_listener_sink sink);
+void eg_listener_free(struct eg_listener *listener);
+
+/*
+ * A worker has its first subscriber of a channel that matches a pattern of the set: answered by EG_FEED_LISTENED with
+ * this `want` number once it is LISTENed (at once if it is; after the reconnect if there is no connection), or by
+ * EG_FEED_REFUSED (max_channels). The name is valid and at most 63 bytes.
+ */
+void eg_listener_want(struct eg_listener *listener, uint32_t worker, const char *name, size_t length, uint64_t want);
+
+/* The worker's last subscriber of it has gone. When no worker wants it for linger_ms, it is UNLISTENed. */
+void eg_listener_unwant(struct eg_listener *listener, uint32_t worker, const char *name, size_t length);
+
+#endif

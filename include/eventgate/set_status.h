@@ -1,0 +1,46 @@
+/*
+ * What a set's connections are doing, for those who ask (admin endpoints, subscribe, publish). Written by the Postgres
+ * thread, read by any thread; each function takes the lock for a copy. The head is read on every resume, so it is
+ * atomic.
+ */
+#ifndef EG_SET_STATUS_H
+#define EG_SET_STATUS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "eventgate/channel.h"
+#include "eventgate/common.h"
+#include "eventgate/cursor.h"
+
+struct eg_set_facts {
+    bool listening;             /* the listener is LIVE: every wanted channel is LISTENed */
+    bool publishing;            /* the publisher's connection is up */
+    const char *listener_state; /* static name of the state, as in the log */
+    const char *publisher_state;
+    struct eg_epoch epoch;
+    uint64_t head;              /* last place given out */
+    uint64_t reconnects;        /* LISTEN sessions after the first */
+    double queue_usage;         /* pg_notification_queue_usage(), 0 to 1; -1 unknown */
+    int64_t connected_since_us; /* wall clock; 0: not connected */
+    char problem[256];          /* why it isn't listening, a sentence; "" when it is */
+};
+
+struct eg_set_status {
+    pthread_mutex_t lock;
+    struct eg_set_facts facts; /* guarded by lock */
+    struct eg_channel_table *channels;
+};
+
+int eg_set_status_init(struct eg_set_status *status) EG_MUST_CHECK;
+void eg_set_status_done(struct eg_set_status *status);
+
+/* A copy of the facts. Any thread. */
+struct eg_set_facts eg_set_status_read(struct eg_set_status *status);
+
+/* Epoch and head alone, of one moment: places are stored here *before* they go into any feed. Any thread. */
+void eg_set_status_head(struct eg_set_status *status, struct eg_epoch *ret_epoch, uint64_t *ret_head);
+void eg_set_status_set_head(struct eg_set_status *status, const struct eg_epoch *epoch, uint64_t head);
+
+#endif
