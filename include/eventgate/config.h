@@ -80,6 +80,10 @@ int eg_config_load(int argc, char *const *argv, char *const *environment, struct
                    enum eg_config_action *ret_action, struct eg_error *ret_error) EG_MUST_CHECK;
 void eg_config_free(struct eg_config *config);
 
+/* The same from the text of a file alone. */
+int eg_config_parse(const char *text, size_t length, struct eg_config **ret_config,
+                    struct eg_error *ret_error) EG_MUST_CHECK;
+
 /* The text of --help, and a Markdown table of all options (for the README, which a test compares). */
 void eg_config_help(struct eg_buffer *buffer);
 void eg_config_markdown(struct eg_buffer *buffer);

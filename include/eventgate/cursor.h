@@ -3,6 +3,7 @@
  *
  * Grammar: [TAG.]POS[~EPOCH-N]   (TAG: 1 to 8 of [a-z0-9]; POS and N: decimal without leading zeros, below 2^53;
  * EPOCH: 10 of [a-z2-7], 50 random bits)
+ * The `id` of a live event, EPOCH-N alone, is read as a cursor too (has_position is then false).
  * A set without a log has no TAG and POS 0: `0~mzxw6ytboi-42`. Only unreserved URL characters: no escaping anywhere.
  */
 #ifndef EG_CURSOR_H
@@ -26,6 +27,7 @@ struct eg_epoch {
 
 struct eg_cursor {
     char tag[EG_CURSOR_TAG_MAX + 1]; /* "" for none */
+    bool has_position;               /* `position` is set */
     uint64_t position;               /* durable; 0 before the first */
     bool has_live;                   /* `epoch` and `place` are set */
     struct eg_epoch epoch;

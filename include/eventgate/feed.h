@@ -25,7 +25,7 @@ enum eg_feed_kind {
     EG_FEED_REFUSED,    /* want number `want` of the channel called `name` cannot be met: `refusal` */
     EG_FEED_LOST,       /* the LISTEN connection is gone; nothing arrives until EG_FEED_BREAK */
     EG_FEED_BREAK,      /* all channels are LISTENed on a new connection: `epoch` begins at `place`, which it takes for
-                           itself.      Also the very first item of a set. */
+                           itself. Also the very first item of a set. */
 };
 
 struct eg_feed_item {
@@ -47,8 +47,9 @@ void eg_feed_free(struct eg_feed *feed);
 
 /*
  * Appends copies of `count` items; takes a reference of what they point to (`name` is duplicated). Never fails for lack
- * of room; when memory runs out, events are dropped by the same rule. Returns whether the feed was empty, in which case
- * the worker must be woken. Postgres thread.
+ * of room, and the newest event always stays. When memory runs out, events are dropped by the same rule; when none is
+ * left to drop, it waits for memory. Returns whether the feed was empty, in which case the worker must be woken.
+ * Postgres thread.
  */
 bool eg_feed_push(struct eg_feed *feed, const struct eg_feed_item *items, size_t count);
 

@@ -31,15 +31,17 @@ struct eg_head {
     uint32_t head_bytes;     /* of the head being read */
     enum eg_problem problem; /* with EG_HEAD_BAD */
     const char *detail;      /* with EG_HEAD_BAD: static sentence */
-    uint64_t body_left;      /* Content-Length body; UINT64_MAX: chunked */
+    uint64_t body_left;      /* of a body with Content-Length */
     /* The checker's own state. */
     uint8_t state;
-    uint8_t field;                   /* which known field the name matches so far */
-    uint8_t matched;                 /* bytes of it */
-    uint8_t hosts, lengths, codings; /* how often Host, Content-Length, Transfer-Encoding have been seen */
+    uint8_t field; /* while in a name: bit set of the known fields that it may still be; in a value: which one it is */
+    uint8_t matched;                          /* how much of an expected word has been seen */
+    uint8_t hosts, lengths, codings, expects; /* how often the field has been seen */
     bool http_1_0;
-    uint64_t length;
+    bool is_options;
+    uint64_t length; /* Content-Length; in a chunked body: bytes of it so far */
     uint64_t chunk_left;
+    uint32_t extension_bytes;
 };
 
 /*

@@ -15,8 +15,10 @@
 #define EG_INTAKE_H
 
 #include <netinet/in.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 
+#include "eventgate/address_counts.h"
 #include "eventgate/config.h"
 #include "eventgate/head.h"
 #include "eventgate/listening.h"
@@ -25,7 +27,9 @@
 
 struct eg_intake;
 
-/* One client connection. Owned by the intake; public fields are for reading. */
+enum eg_client_wait { EG_CLIENT_WAITS_IDLE, EG_CLIENT_WAITS_HEAD, EG_CLIENT_WAITS_BODY, EG_CLIENT_WAITS_NOT };
+
+/* One client connection. Owned by the intake; the fields are for reading only. */
 struct eg_client {
     struct eg_intake *intake;
     int fd;                          /* of libmicrohttpd, or of the stream that took it */
@@ -33,14 +37,13 @@ struct eg_client {
     socklen_t address_length;
     struct eg_head head;
     bool taken;
+    bool busy;                /* a request is being answered */
+    bool answered;            /* a refusal has been written */
+    enum eg_client_wait wait; /* which deadline runs */
+    uint64_t due_ms;
+    TAILQ_ENTRY(eg_client) wait_entry;
+    LIST_ENTRY(eg_client) entry;
 };
-
-/* Shared by all intakes: connections by address and in all. Any thread. */
-struct eg_intake_counts;
-struct eg_intake_counts *eg_intake_counts_new(void);
-void eg_intake_counts_free(struct eg_intake_counts *counts);
-/* All connections open now, on all workers. */
-uint32_t eg_intake_counts_total(struct eg_intake_counts *counts);
 
 struct eg_intake_hooks {
     /* A new connection: the descriptor is handed over (libmicrohttpd). 0, or a negative errno: the intake closes it. */
@@ -62,6 +65,9 @@ int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket 
 /* Stops accepting (drain); what the kernel had queued already is accepted first. */
 void eg_intake_stop(struct eg_intake *intake);
 
+/* Drain: closes connections that wait for a next request, and from now on each as soon as it does. */
+void eg_intake_drain(struct eg_intake *intake);
+
 /* The client of a descriptor, or NULL. */
 struct eg_client *eg_client_find(int fd);
 
@@ -73,7 +79,9 @@ void eg_client_closed(struct eg_client *client);
 void eg_client_take(struct eg_client *client, int fd);
 void eg_client_free(struct eg_client *client);
 
-/* While the answer to a complete request is being made (long-poll, publish), no deadline runs. Called by itself. */
+/* While a request is being answered (`busy`) no idle deadline runs. Called by the server when a request begins and
+ * ends. */
+void eg_client_busy(struct eg_client *client, bool busy);
 
 /* The address as text without port ("127.0.0.1", "::1"). */
 void eg_client_address(const struct eg_client *client, char ret_text[INET6_ADDRSTRLEN]);

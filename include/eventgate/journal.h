@@ -25,9 +25,10 @@
 struct eg_journal_channel {
     struct eg_channel *channel; /* a reference; NULL until it is LISTENed */
     uint64_t since;             /* place of its LISTEN */
-    uint64_t trimmed;           /* last place trimmed or dropped, 0 none */
+    uint64_t trimmed;           /* last place trimmed or dropped, 0 none; never falls */
     uint64_t last;              /* its newest entry, 0 none */
     void *audience;             /* belongs to subscribers.h */
+    void *holding;              /* belongs to subscribe.h */
 };
 
 struct eg_journal_entry {
@@ -46,13 +47,24 @@ void eg_journal_set_bounds(struct eg_journal *journal, size_t max_events, size_t
 /* Finds a channel by name, or makes it. NULL: not there (`make` false), or out of memory. */
 struct eg_journal_channel *eg_journal_channel(struct eg_journal *journal, const char *name, size_t length, bool make);
 
+/* Calls `visit` for each channel, which may free what hangs on it but not the channel. */
+void eg_journal_visit_channels(struct eg_journal *journal,
+                               void (*visit)(struct eg_journal_channel *channel, void *context), void *context);
+
+/* The channel's name; borrowed. */
+const char *eg_journal_channel_name(const struct eg_journal_channel *channel, size_t *ret_length);
+
 /* Forgets a channel that nobody subscribes to and that isn't LISTENed. */
 void eg_journal_channel_drop(struct eg_journal *journal, struct eg_journal_channel *channel);
 
-/* The feed's items, one function each. `append_event` takes over the reference; returns the event's channel, or NULL if
- * memory ran out or the channel is unknown (the event then counts as dropped). */
-struct eg_journal_channel *eg_journal_append_event(struct eg_journal *journal, struct eg_event *event);
+/*
+ * The feed's items, one function each. `append_event` takes over the reference. An event of a channel that this worker
+ * does not know is appended all the same, since others walk over its place. -ENOMEM: the event is dropped by the trim
+ * rule (everything before it is trimmed too, so that the journal has no hole).
+ */
+int eg_journal_append_event(struct eg_journal *journal, struct eg_event *event) EG_MUST_CHECK;
 int eg_journal_append_break(struct eg_journal *journal, struct eg_epoch epoch, uint64_t place) EG_MUST_CHECK;
+/* Makes the channel if need be, since this may precede its LISTENED. Out of memory, every channel counts as dropped. */
 void eg_journal_mark_dropped(struct eg_journal *journal, struct eg_channel *channel, uint64_t place);
 struct eg_journal_channel *eg_journal_listened(struct eg_journal *journal, struct eg_channel *channel, uint64_t since);
 /* Returns the channel, no longer LISTENed, for the caller to drop or keep; NULL if it wasn't known. */
@@ -70,12 +82,13 @@ const struct eg_journal_entry *eg_journal_at(const struct eg_journal *journal, u
 /* The place from which on nothing of the channel is missing. The channel must be LISTENed. */
 uint64_t eg_journal_floor(const struct eg_journal *journal, const struct eg_journal_channel *channel);
 
-/* The cursor of a place (at or below head): its epoch is the one in force there. */
+/* The cursor of a place (at or below head): its epoch is the one in force there. Before the first break it has no live
+ * half. */
 void eg_journal_cursor(const struct eg_journal *journal, uint64_t place, struct eg_cursor *ret_cursor);
 
 enum eg_journal_lookup {
     EG_JOURNAL_KNOWN, /* `ret_place` is the cursor's place, at or below head */
-    EG_JOURNAL_AHEAD, /* of the current epoch, but not here yet: ask again when the feed has moved */
+    EG_JOURNAL_AHEAD, /* of this gateway, but not here yet: ask again when the feed has moved */
     EG_JOURNAL_ALIEN, /* an epoch that isn't ours (or too old to be remembered), or a place outside of its epoch */
 };
 

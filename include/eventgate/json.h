@@ -17,6 +17,9 @@ bool eg_json_valid(const char *data, size_t length);
  */
 bool eg_utf8_valid(const char *data, size_t length);
 
+/* How many bytes at the start of `data` are valid UTF-8. */
+size_t eg_utf8_valid_prefix(const char *data, size_t length);
+
 /* Appends a valid JSON text, each line break and tab outside of strings replaced by a space (so that it is one line).
  */
 void eg_json_add_one_line(struct eg_buffer *buffer, const char *data, size_t length);
@@ -38,9 +41,9 @@ struct eg_json_batch {
 /*
  * Reads a batch body: a JSON array of {"channel","data","type"?,"key"?}, or (`ndjson`) one such object a line, empty
  * lines skipped. Numbers in "data" keep their text only as far as the value was given as such: the item's text is cut
- * from the body itself, never re-serialised. More than `max_items`, an unknown member, a missing or doubled one, wrong
- * types, or bad JSON: -EINVAL, with a sentence in `ret_error` that names the item (counted from 1) and says what is
- * right. -ENOMEM. Free with eg_json_batch_done().
+ * from the body itself, never re-serialised. More than `max_items`: -E2BIG; an unknown member, a missing or doubled
+ * one, wrong types, or bad JSON: -EINVAL, with a sentence in `ret_error` that names the item (counted from 1) and says
+ * what is right. -ENOMEM. Free with eg_json_batch_done().
  */
 int eg_json_batch_parse(const char *body, size_t length, bool ndjson, size_t max_items, struct eg_json_batch *ret_batch,
                         struct eg_error *ret_error) EG_MUST_CHECK;

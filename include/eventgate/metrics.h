@@ -81,10 +81,7 @@
       "Requests and connections refused by a limit, by option.")                                                       \
     X(LOG_DROPPED, "eventgate_log_lines_dropped_total", "", COUNTER, PROCESS,                                          \
       "Log lines dropped because the reader of standard error was too slow.")                                          \
-    X(LOOP_LONGEST, "eventgate_loop_longest_turn_microseconds", "", GAUGE, PROCESS,                                    \
-      "The longest turn of any event loop since the start.")                                                           \
     X(MEMORY, "eventgate_resident_memory_bytes", "", GAUGE, PROCESS, "Resident memory of the process.")                \
-    X(DESCRIPTORS, "eventgate_open_descriptors", "", GAUGE, PROCESS, "Open file descriptors of the process.")          \
     X(PG_UP, "eventgate_postgres_listening", "", GAUGE, SET, "1 while every wanted channel is LISTENed.")              \
     X(PG_PUBLISHING, "eventgate_postgres_publishing", "", GAUGE, SET, "1 while the publishing connection is up.")      \
     X(PG_SESSIONS, "eventgate_postgres_listen_sessions_total", "", COUNTER, SET,                                       \

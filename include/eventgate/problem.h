@@ -8,8 +8,7 @@
 #include "eventgate/buffer.h"
 #include "eventgate/common.h"
 
-/* ID, status, last part of the type URI ("https://pg-eventgate.org/problems/" is not used: types are
- * "urn:pg_eventgate:problem:NAME"), title */
+/* ID, status, last part of the type ("urn:pg-eventgate:problem:NAME"), title */
 #define EG_PROBLEM_TABLE(X)                                                                                            \
     X(BAD_REQUEST, 400, "bad-request", "The request is malformed")                                                     \
     X(BAD_PARAMETER, 400, "bad-parameter", "A query parameter is not understood")                                      \
@@ -27,6 +26,7 @@
     X(UNSUPPORTED_TYPE, 415, "unsupported-type", "This kind of body is not supported")                                 \
     X(EXPECTATION_FAILED, 417, "expectation-failed", "Only 100-continue can be expected")                              \
     X(REFUSED, 422, "refused", "PostgreSQL refused the event")                                                         \
+    X(TOO_MANY_CHANNELS, 400, "too-many-channels", "Too many channels in one stream")                                  \
     X(TOO_MANY, 429, "too-many", "Too many at once")                                                                   \
     X(HEADER_TOO_LARGE, 431, "header-too-large", "The request head is too large")                                      \
     X(INTERNAL, 500, "internal", "Something went wrong here")                                                          \

@@ -24,6 +24,9 @@ void eg_publisher_free(struct eg_publisher *publisher);
  */
 int eg_publisher_admit(struct eg_publisher *publisher, size_t items, size_t bytes) EG_MUST_CHECK;
 
+/* Gives back what was admitted and is not going to be submitted. Any thread. */
+void eg_publisher_release(struct eg_publisher *publisher, size_t items, size_t bytes);
+
 /* Publishes the items in order (against each other and against earlier submits). Takes the publication until `done`. */
 void eg_publisher_submit(struct eg_publisher *publisher, struct eg_publication *publication);
 

@@ -20,11 +20,11 @@ struct eg_set_facts {
     const char *listener_state; /* static name of the state, as in the log */
     const char *publisher_state;
     struct eg_epoch epoch;
-    uint64_t head;              /* last place given out */
-    uint64_t reconnects;        /* LISTEN sessions after the first */
-    double queue_usage;         /* pg_notification_queue_usage(), 0 to 1; -1 unknown */
-    int64_t connected_since_us; /* wall clock; 0: not connected */
-    char problem[256];          /* why it isn't listening, a sentence; "" when it is */
+    uint64_t head;       /* last place given out */
+    uint64_t reconnects; /* LISTEN sessions after the first */
+    uint64_t sessions;   /* all of them */
+    double queue_usage;  /* pg_notification_queue_usage(), 0 to 1; -1 unknown */
+    char problem[256];   /* why it isn't listening, a sentence; "" when it is */
 };
 
 struct eg_set_status {
@@ -42,5 +42,11 @@ struct eg_set_facts eg_set_status_read(struct eg_set_status *status);
 /* Epoch and head alone, of one moment: places are stored here *before* they go into any feed. Any thread. */
 void eg_set_status_head(struct eg_set_status *status, struct eg_epoch *ret_epoch, uint64_t *ret_head);
 void eg_set_status_set_head(struct eg_set_status *status, const struct eg_epoch *epoch, uint64_t head);
+
+/* The Postgres thread's writes. State names are static; `problem` NULL: none. */
+void eg_set_status_set_listener(struct eg_set_status *status, bool listening, const char *state, const char *problem);
+void eg_set_status_set_publisher(struct eg_set_status *status, bool publishing, const char *state);
+void eg_set_status_set_queue_usage(struct eg_set_status *status, double usage);
+void eg_set_status_count_session(struct eg_set_status *status);
 
 #endif

@@ -1,0 +1,145 @@
+/*
+ * Events: one allocation with the payload and the JSON form behind the struct.
+ */
+#include "eventgate/event.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "eventgate/buffer.h"
+#include "eventgate/frame.h"
+#include "eventgate/json.h"
+
+#define TIME_LENGTH 27    /* 2026-01-31T12:00:00.123456Z */
+#define SECONDS_LENGTH 19 /* 2026-01-31T12:00:00 */
+
+/* The second that was formatted last: most events of a thread share it. */
+static void format_time(int64_t received_us, char ret_text[TIME_LENGTH])
+{
+    static _Thread_local time_t last_second = -1;
+    static _Thread_local char last_text[SECONDS_LENGTH + 1];
+    uint32_t fraction_us = (uint32_t)(received_us % 1000000);
+    time_t second = (time_t)(received_us / 1000000);
+    if (second != last_second) {
+        struct tm calendar;
+        gmtime_r(&second, &calendar);
+        strftime(last_text, sizeof(last_text), "%Y-%m-%dT%H:%M:%S", &calendar);
+        last_second = second;
+    }
+    memcpy(ret_text, last_text, SECONDS_LENGTH);
+    ret_text[SECONDS_LENGTH] = '.';
+    for (size_t at = TIME_LENGTH - 1; --at > SECONDS_LENGTH; fraction_us /= 10)
+        ret_text[at] = (char)('0' + fraction_us % 10);
+    ret_text[TIME_LENGTH - 1] = 'Z';
+}
+
+/* A payload of a database with another encoding: each bad byte becomes U+FFFD. */
+static void add_repaired_string(struct eg_buffer *buffer, const char *payload, size_t length)
+{
+    struct eg_buffer repaired = EG_BUFFER_INIT;
+    while (length > 0) {
+        size_t valid = eg_utf8_valid_prefix(payload, length);
+        eg_buffer_add(&repaired, payload, valid);
+        payload += valid;
+        length -= valid;
+        if (length > 0) {
+            eg_buffer_add_string(&repaired, "\xef\xbf\xbd");
+            payload++;
+            length--;
+        }
+    }
+    eg_buffer_add_json_string(buffer, repaired.data ? repaired.data : "", repaired.length);
+    buffer->failed = buffer->failed || repaired.failed;
+    eg_buffer_done(&repaired);
+}
+
+static void add_data(struct eg_buffer *buffer, const char *payload, size_t length)
+{
+    if (!eg_utf8_valid(payload, length))
+        add_repaired_string(buffer, payload, length);
+    else if (eg_json_valid(payload, length))
+        eg_json_add_one_line(buffer, payload, length);
+    else
+        eg_buffer_add_json_string(buffer, payload, length);
+}
+
+/* Where the parts of the JSON form are. */
+struct parts {
+    size_t time, data, data_length;
+};
+
+static struct parts add_json(struct eg_buffer *json, const struct eg_channel *channel, const struct eg_epoch *epoch,
+                             uint64_t place, const char *payload, size_t length, int64_t received_us)
+{
+    struct parts parts;
+    char time_text[TIME_LENGTH];
+    format_time(received_us, time_text);
+    eg_buffer_add_string(json, "{\"id\":\"");
+    eg_buffer_add(json, epoch->text, EG_EPOCH_LENGTH);
+    eg_buffer_add_string(json, "-");
+    eg_buffer_add_unsigned(json, place);
+    eg_buffer_add_string(json, "\",\"channel\":");
+    eg_buffer_add_json_string(json, channel->name, channel->name_length);
+    eg_buffer_add_string(json, ",\"time\":\"");
+    parts.time = json->length;
+    eg_buffer_add(json, time_text, TIME_LENGTH);
+    eg_buffer_add_string(json, "\",\"data\":");
+    parts.data = json->length;
+    add_data(json, payload, length);
+    parts.data_length = json->length - parts.data;
+    eg_buffer_add_string(json, "}");
+    return parts;
+}
+
+struct eg_event *eg_event_new_live(struct eg_channel *channel, struct eg_epoch epoch, uint64_t place,
+                                   const char *payload, size_t length, int64_t received_us)
+{
+    struct eg_event *event = NULL;
+    struct eg_buffer json = EG_BUFFER_INIT;
+    struct parts parts = add_json(&json, channel, &epoch, place, payload, length, received_us);
+    if (!json.failed)
+        event = malloc(sizeof(*event) + length + json.length);
+    if (event) {
+        char *text = (char *)event + sizeof(*event);
+        memset(event, 0, sizeof(*event));
+        event->references = 1;
+        event->channel = eg_channel_ref(channel);
+        event->place = place;
+        event->epoch = epoch;
+        memcpy(text, payload, length);
+        event->payload = (struct eg_bytes){text, length};
+        text += length;
+        memcpy(text, json.data, json.length);
+        event->json = (struct eg_bytes){text, json.length};
+        event->time = (struct eg_bytes){text + parts.time, TIME_LENGTH};
+        event->data = (struct eg_bytes){text + parts.data, parts.data_length};
+    }
+    eg_buffer_done(&json);
+    return event;
+}
+
+struct eg_event *eg_event_ref(struct eg_event *event)
+{
+    atomic_fetch_add_explicit(&event->references, 1, memory_order_relaxed);
+    return event;
+}
+
+void eg_event_unref(struct eg_event *event)
+{
+    if (!event || atomic_fetch_sub_explicit(&event->references, 1, memory_order_acq_rel) != 1)
+        return;
+    struct eg_frame *frame = atomic_load_explicit(&event->frames, memory_order_relaxed);
+    while (frame) {
+        struct eg_frame *next = frame->next;
+        free(frame);
+        frame = next;
+    }
+    eg_channel_unref(event->channel);
+    free(event);
+}
+
+size_t eg_event_bytes(const struct eg_event *event)
+{
+    return sizeof(*event) + event->payload.length + event->json.length;
+}

@@ -1,0 +1,386 @@
+/*
+ * A set's bounded history on one worker.
+ *
+ * A ring of entries whose capacity is a power of two and grows up to what the bounds allow; the entry of place N stands
+ * at N modulo the capacity. Places are without holes: where the feed dropped something, everything before it is
+ * trimmed. Channels are found by name in a hash; an event finds its own by the slot that its channel keeps for this
+ * worker.
+ */
+#include "eventgate/journal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#define FIRST_CAPACITY 64u
+#define EPOCHS_REMEMBERED 64u
+
+struct named_channel {
+    struct eg_journal_channel base; /* first member: the two share their address */
+    UT_hash_handle hh;
+    size_t name_length;
+    char name[];
+};
+
+struct epoch_start {
+    struct eg_epoch epoch;
+    uint64_t place;
+};
+
+struct eg_journal {
+    uint32_t worker;
+    size_t max_events, max_bytes;
+    struct eg_journal_entry *entries;
+    size_t capacity; /* 0 or a power of two */
+    uint64_t tail, head;
+    size_t bytes;
+    uint64_t break_trimmed; /* the last break that was trimmed */
+    uint64_t last_break;
+    struct epoch_start epochs[EPOCHS_REMEMBERED]; /* a ring; the newest is number epoch_count - 1 */
+    uint64_t epoch_count;
+    struct named_channel *channels;
+};
+
+static struct eg_journal_entry *entry_at(const struct eg_journal *journal, uint64_t place)
+{
+    return &journal->entries[place & (journal->capacity - 1)];
+}
+
+static struct eg_journal_channel *local_of(const struct eg_journal *journal, const struct eg_channel *channel)
+{
+    return channel->slots[journal->worker].local;
+}
+
+static size_t count_of(const struct eg_journal *journal)
+{
+    return (size_t)(journal->head + 1 - journal->tail);
+}
+
+/* A place below which something is missing only ever rises: the feed may have told of a later one already. */
+static void raise_to(uint64_t *place, uint64_t to)
+{
+    if (*place < to)
+        *place = to;
+}
+
+/* --- trimming ---------------------------------------------------------------------------------------------------- */
+
+static void trim_one(struct eg_journal *journal)
+{
+    uint64_t place = journal->tail++;
+    struct eg_journal_entry *entry = entry_at(journal, place);
+    if (!entry->event) {
+        raise_to(&journal->break_trimmed, place);
+        return;
+    }
+    struct eg_journal_channel *channel = local_of(journal, entry->event->channel);
+    if (channel)
+        raise_to(&channel->trimmed, place);
+    journal->bytes -= eg_event_bytes(entry->event);
+    eg_event_unref(entry->event);
+    entry->event = NULL;
+}
+
+static void trim_before(struct eg_journal *journal, uint64_t place)
+{
+    while (journal->tail < place && journal->tail <= journal->head)
+        trim_one(journal);
+}
+
+/* Keeps the newest entry whatever its size: the bound is for what is kept beside it. */
+static void trim_to_bounds(struct eg_journal *journal)
+{
+    while (count_of(journal) > 1 && (count_of(journal) > journal->max_events || journal->bytes > journal->max_bytes))
+        trim_one(journal);
+}
+
+/* --- appending --------------------------------------------------------------------------------------------------- */
+
+/* Makes room for one more entry. -ENOMEM only if not even the oldest can give way. */
+static int make_room(struct eg_journal *journal)
+{
+    size_t count = count_of(journal);
+    if (count < journal->capacity)
+        return 0;
+    size_t capacity = journal->capacity ? 2 * journal->capacity : FIRST_CAPACITY;
+    struct eg_journal_entry *entries = calloc(capacity, sizeof(*entries));
+    if (!entries) {
+        if (count == 0)
+            return -ENOMEM;
+        trim_one(journal);
+        return 0;
+    }
+    for (uint64_t place = journal->tail; place <= journal->head; place++)
+        entries[place & (capacity - 1)] = *entry_at(journal, place);
+    free(journal->entries);
+    journal->entries = entries;
+    journal->capacity = capacity;
+    return 0;
+}
+
+/* Takes the next place. Where places were skipped, what lies before the hole goes. */
+static int append(struct eg_journal *journal, uint64_t place, struct eg_event *event)
+{
+    if (count_of(journal) >= journal->max_events && count_of(journal) > 0)
+        trim_one(journal);
+    if (place != journal->head + 1) {
+        trim_before(journal, place);
+        journal->tail = place;
+        journal->head = place - 1;
+    }
+    int error = make_room(journal);
+    if (error) { /* a hole: the place counts as trimmed */
+        journal->tail = place + 1;
+        journal->head = place;
+        return error;
+    }
+    journal->head = place;
+    *entry_at(journal, place) = (struct eg_journal_entry){event, 0};
+    return 0;
+}
+
+int eg_journal_append_event(struct eg_journal *journal, struct eg_event *event)
+{
+    struct eg_journal_channel *channel = local_of(journal, event->channel);
+    uint64_t place = event->place;
+    int error = append(journal, place, event);
+    if (error) {
+        if (channel)
+            raise_to(&channel->trimmed, place);
+        eg_event_unref(event);
+        return error;
+    }
+    journal->bytes += eg_event_bytes(event);
+    if (channel) {
+        if (channel->last >= journal->tail && channel->last >= channel->since && channel->last > 0)
+            entry_at(journal, channel->last)->next = place;
+        channel->last = place;
+    }
+    trim_to_bounds(journal);
+    return 0;
+}
+
+int eg_journal_append_break(struct eg_journal *journal, struct eg_epoch epoch, uint64_t place)
+{
+    journal->epochs[journal->epoch_count++ % EPOCHS_REMEMBERED] = (struct epoch_start){epoch, place};
+    journal->last_break = place;
+    int error = append(journal, place, NULL);
+    if (error)
+        raise_to(&journal->break_trimmed, place);
+    else
+        trim_to_bounds(journal);
+    return error;
+}
+
+void eg_journal_mark_dropped(struct eg_journal *journal, struct eg_channel *channel, uint64_t place)
+{
+    struct eg_journal_channel *local = eg_journal_channel(journal, channel->name, channel->name_length, true);
+    raise_to(local ? &local->trimmed : &journal->break_trimmed, place);
+}
+
+/* --- channels ---------------------------------------------------------------------------------------------------- */
+
+struct eg_journal_channel *eg_journal_channel(struct eg_journal *journal, const char *name, size_t length, bool make)
+{
+    struct named_channel *channel;
+    HASH_FIND(hh, journal->channels, name, length, channel);
+    if (channel || !make)
+        return channel ? &channel->base : NULL;
+    channel = calloc(1, sizeof(*channel) + length + 1);
+    if (!channel)
+        return NULL;
+    memcpy(channel->name, name, length);
+    channel->name_length = length;
+    HASH_ADD_KEYPTR(hh, journal->channels, channel->name, length, channel);
+    if (channel->hh.tbl)
+        return &channel->base;
+    free(channel); /* uthash ran out of memory */
+    return NULL;
+}
+
+const char *eg_journal_channel_name(const struct eg_journal_channel *channel, size_t *ret_length)
+{
+    const struct named_channel *named = (const struct named_channel *)(const void *)channel;
+    *ret_length = named->name_length;
+    return named->name;
+}
+
+static void detach(struct eg_journal *journal, struct eg_journal_channel *channel)
+{
+    if (!channel->channel)
+        return;
+    channel->channel->slots[journal->worker].local = NULL;
+    eg_channel_unref(channel->channel);
+    channel->channel = NULL;
+}
+
+void eg_journal_channel_drop(struct eg_journal *journal, struct eg_journal_channel *channel)
+{
+    struct named_channel *named = (struct named_channel *)(void *)channel;
+    detach(journal, channel);
+    HASH_DEL(journal->channels, named);
+    free(named);
+}
+
+struct eg_journal_channel *eg_journal_listened(struct eg_journal *journal, struct eg_channel *channel, uint64_t since)
+{
+    struct eg_journal_channel *local = eg_journal_channel(journal, channel->name, channel->name_length, true);
+    if (!local || local->channel == channel)
+        return local;
+    detach(journal, local);
+    local->channel = eg_channel_ref(channel);
+    local->since = since;
+    local->last = 0; /* `trimmed` stays: what the feed dropped is told before it tells of the LISTEN */
+    channel->slots[journal->worker].local = local;
+    return local;
+}
+
+struct eg_journal_channel *eg_journal_unlistened(struct eg_journal *journal, struct eg_channel *channel)
+{
+    struct eg_journal_channel *local = local_of(journal, channel);
+    if (local)
+        detach(journal, local);
+    return local;
+}
+
+void eg_journal_visit_channels(struct eg_journal *journal,
+                               void (*visit)(struct eg_journal_channel *channel, void *context), void *context)
+{
+    struct named_channel *channel, *next;
+    HASH_ITER (hh, journal->channels, channel, next)
+        visit(&channel->base, context);
+}
+
+/* --- reading ----------------------------------------------------------------------------------------------------- */
+
+uint64_t eg_journal_tail(const struct eg_journal *journal)
+{
+    return journal->tail;
+}
+
+uint64_t eg_journal_head(const struct eg_journal *journal)
+{
+    return journal->head;
+}
+
+uint64_t eg_journal_bytes(const struct eg_journal *journal)
+{
+    return journal->bytes;
+}
+
+uint64_t eg_journal_last_break(const struct eg_journal *journal)
+{
+    return journal->last_break;
+}
+
+const struct eg_journal_entry *eg_journal_at(const struct eg_journal *journal, uint64_t place)
+{
+    return place >= journal->tail && place <= journal->head ? entry_at(journal, place) : NULL;
+}
+
+uint64_t eg_journal_floor(const struct eg_journal *journal, const struct eg_journal_channel *channel)
+{
+    uint64_t floor = channel->since;
+    if (channel->trimmed > floor)
+        floor = channel->trimmed;
+    if (journal->break_trimmed > floor)
+        floor = journal->break_trimmed;
+    return floor;
+}
+
+/* The number of the epoch in force at `place`; the oldest one remembered for places before it. */
+static uint64_t epoch_number_at(const struct eg_journal *journal, uint64_t place)
+{
+    uint64_t oldest = journal->epoch_count > EPOCHS_REMEMBERED ? journal->epoch_count - EPOCHS_REMEMBERED : 0;
+    uint64_t number = journal->epoch_count - 1;
+    while (number > oldest && journal->epochs[number % EPOCHS_REMEMBERED].place > place)
+        number--;
+    return number;
+}
+
+void eg_journal_cursor(const struct eg_journal *journal, uint64_t place, struct eg_cursor *ret_cursor)
+{
+    if (place > journal->head)
+        place = journal->head;
+    *ret_cursor = (struct eg_cursor){.has_position = true};
+    if (journal->epoch_count == 0)
+        return;
+    ret_cursor->has_live = true;
+    ret_cursor->epoch = journal->epochs[epoch_number_at(journal, place) % EPOCHS_REMEMBERED].epoch;
+    ret_cursor->place = place;
+}
+
+static bool same_epoch(const struct eg_epoch *a, const struct eg_epoch *b)
+{
+    return memcmp(a->text, b->text, EG_EPOCH_LENGTH) == 0;
+}
+
+/* Will the cursor's place still come here? This worker may be late by a part of its own newest epoch, or by the break
+ * that begins the listener's. */
+static bool is_ahead(const struct eg_journal *journal, const struct eg_cursor *cursor,
+                     const struct eg_epoch *shared_epoch, uint64_t shared_head)
+{
+    const struct eg_epoch *newest = shared_epoch;
+    if (journal->epoch_count > 0)
+        newest = &journal->epochs[(journal->epoch_count - 1) % EPOCHS_REMEMBERED].epoch;
+    return (same_epoch(&cursor->epoch, shared_epoch) || same_epoch(&cursor->epoch, newest)) &&
+           cursor->place > journal->head && cursor->place <= shared_head;
+}
+
+enum eg_journal_lookup eg_journal_find(const struct eg_journal *journal, const struct eg_cursor *cursor,
+                                       const struct eg_epoch *shared_epoch, uint64_t shared_head, uint64_t *ret_place)
+{
+    uint64_t oldest = journal->epoch_count > EPOCHS_REMEMBERED ? journal->epoch_count - EPOCHS_REMEMBERED : 0;
+    for (uint64_t number = journal->epoch_count; number-- > oldest;) {
+        const struct epoch_start *start = &journal->epochs[number % EPOCHS_REMEMBERED];
+        if (!same_epoch(&start->epoch, &cursor->epoch))
+            continue;
+        bool newest = number + 1 == journal->epoch_count;
+        uint64_t end = newest ? journal->head : journal->epochs[(number + 1) % EPOCHS_REMEMBERED].place - 1;
+        if (cursor->place < start->place)
+            return EG_JOURNAL_ALIEN;
+        if (cursor->place <= end) {
+            *ret_place = cursor->place;
+            return EG_JOURNAL_KNOWN;
+        }
+        break;
+    }
+    return is_ahead(journal, cursor, shared_epoch, shared_head) ? EG_JOURNAL_AHEAD : EG_JOURNAL_ALIEN;
+}
+
+/* --- making and freeing ------------------------------------------------------------------------------------------ */
+
+struct eg_journal *eg_journal_new(uint32_t worker, size_t max_events, size_t max_bytes)
+{
+    struct eg_journal *journal = calloc(1, sizeof(*journal));
+    if (!journal)
+        return NULL;
+    journal->worker = worker;
+    journal->max_events = max_events;
+    journal->max_bytes = max_bytes;
+    journal->tail = 1;
+    return journal;
+}
+
+void eg_journal_free(struct eg_journal *journal)
+{
+    if (!journal)
+        return;
+    struct named_channel *channel, *next;
+    trim_before(journal, UINT64_MAX);
+    HASH_ITER (hh, journal->channels, channel, next)
+        eg_journal_channel_drop(journal, &channel->base);
+    free(journal->entries);
+    free(journal);
+}
+
+void eg_journal_set_bounds(struct eg_journal *journal, size_t max_events, size_t max_bytes)
+{
+    journal->max_events = max_events;
+    journal->max_bytes = max_bytes;
+    if (count_of(journal) > 0)
+        trim_to_bounds(journal);
+}

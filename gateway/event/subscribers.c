@@ -1,0 +1,222 @@
+/*
+ * The index from channels to subscribers, and the list of subscribers that lack something.
+ *
+ * A channel's audience is a dense array of links, each of which knows its own position, so that leaving is a swap with
+ * the last one. An event walks its channel's audience once; a subscriber that is lagging already costs one look.
+ * Invariants: a subscriber on the dirty list has `dirty` set; one that isn't lagging has seen everything up to head.
+ */
+#include "eventgate/subscribers.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct audience {
+    uint32_t count;
+    uint32_t capacity;
+    struct eg_subscriber_link **links;
+};
+
+struct eg_subscribers {
+    struct eg_journal *journal; /* borrowed */
+    TAILQ_HEAD(, eg_subscriber) dirty;
+    size_t dirty_count;
+    LIST_HEAD(, eg_subscriber) all;
+    size_t count;
+};
+
+struct eg_subscribers *eg_subscribers_new(struct eg_journal *journal)
+{
+    struct eg_subscribers *subscribers = calloc(1, sizeof(*subscribers));
+    if (!subscribers)
+        return NULL;
+    subscribers->journal = journal;
+    TAILQ_INIT(&subscribers->dirty);
+    LIST_INIT(&subscribers->all);
+    return subscribers;
+}
+
+void eg_subscribers_free(struct eg_subscribers *subscribers)
+{
+    free(subscribers);
+}
+
+static int audience_join(struct eg_journal_channel *channel, struct eg_subscriber_link *link)
+{
+    struct audience *audience = channel->audience;
+    if (!audience) {
+        audience = calloc(1, sizeof(*audience));
+        if (!audience)
+            return -ENOMEM;
+        channel->audience = audience;
+    }
+    if (audience->count == audience->capacity) {
+        uint32_t capacity = audience->capacity ? 2 * audience->capacity : 4;
+        struct eg_subscriber_link **links =
+            reallocarray(audience->links, capacity, sizeof(struct eg_subscriber_link *));
+        if (!links)
+            return -ENOMEM;
+        audience->links = links;
+        audience->capacity = capacity;
+    }
+    link->position = audience->count;
+    audience->links[audience->count++] = link;
+    atomic_fetch_add_explicit(&channel->channel->subscribers, 1, memory_order_relaxed);
+    return 0;
+}
+
+static void audience_leave(struct eg_subscriber_link *link)
+{
+    struct audience *audience = link->channel->audience;
+    atomic_fetch_sub_explicit(&link->channel->channel->subscribers, 1, memory_order_relaxed);
+    struct eg_subscriber_link *last = audience->links[--audience->count];
+    audience->links[link->position] = last;
+    last->position = link->position;
+}
+
+static void leave_first(struct eg_subscriber *subscriber, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        audience_leave(&subscriber->links[i]);
+    free(subscriber->links);
+    subscriber->links = NULL;
+    subscriber->link_count = 0;
+}
+
+int eg_subscribers_add(struct eg_subscribers *subscribers, struct eg_subscriber *subscriber,
+                       struct eg_journal_channel *const *channels, uint32_t count, uint64_t place)
+{
+    subscriber->links = calloc(count, sizeof(*subscriber->links));
+    if (!subscriber->links)
+        return -ENOMEM;
+    subscriber->link_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        subscriber->links[i].subscriber = subscriber;
+        subscriber->links[i].channel = channels[i];
+        int error = audience_join(channels[i], &subscriber->links[i]);
+        if (error) {
+            leave_first(subscriber, i);
+            return error;
+        }
+    }
+    LIST_INSERT_HEAD(&subscribers->all, subscriber, all_entry);
+    subscribers->count++;
+    subscriber->lagging = place < eg_journal_head(subscribers->journal);
+    subscriber->next = place + 1;
+    return 0;
+}
+
+static void undirty(struct eg_subscribers *subscribers, struct eg_subscriber *subscriber)
+{
+    if (!subscriber->dirty)
+        return;
+    TAILQ_REMOVE(&subscribers->dirty, subscriber, dirty_entry);
+    subscriber->dirty = false;
+    subscribers->dirty_count--;
+}
+
+void eg_subscribers_remove(struct eg_subscribers *subscribers, struct eg_subscriber *subscriber)
+{
+    undirty(subscribers, subscriber);
+    LIST_REMOVE(subscriber, all_entry);
+    subscribers->count--;
+    leave_first(subscriber, subscriber->link_count);
+}
+
+size_t eg_subscribers_count(const struct eg_subscribers *subscribers)
+{
+    return subscribers->count;
+}
+
+void eg_subscribers_dirty(struct eg_subscribers *subscribers, struct eg_subscriber *subscriber)
+{
+    if (subscriber->dirty)
+        return;
+    subscriber->dirty = true;
+    subscribers->dirty_count++;
+    TAILQ_INSERT_TAIL(&subscribers->dirty, subscriber, dirty_entry);
+}
+
+static void mark(struct eg_subscribers *subscribers, struct eg_subscriber *subscriber, uint64_t place)
+{
+    if (subscriber->lagging)
+        return;
+    subscriber->lagging = true;
+    subscriber->next = place;
+    eg_subscribers_dirty(subscribers, subscriber);
+}
+
+void eg_subscribers_mark(struct eg_subscribers *subscribers, struct eg_journal_channel *channel, uint64_t place)
+{
+    const struct audience *audience = channel->audience;
+    if (!audience)
+        return;
+    for (uint32_t i = 0; i < audience->count; i++)
+        mark(subscribers, audience->links[i]->subscriber, place);
+}
+
+void eg_subscribers_mark_all(struct eg_subscribers *subscribers, uint64_t place)
+{
+    struct eg_subscriber *subscriber;
+    LIST_FOREACH (subscriber, &subscribers->all, all_entry)
+        mark(subscribers, subscriber, place);
+}
+
+bool eg_subscribers_flush(struct eg_subscribers *subscribers)
+{
+    for (size_t round = subscribers->dirty_count; round > 0 && subscribers->dirty_count > 0; round--) {
+        struct eg_subscriber *subscriber = TAILQ_FIRST(&subscribers->dirty);
+        undirty(subscribers, subscriber);
+        subscriber->flush(subscriber);
+    }
+    return subscribers->dirty_count > 0;
+}
+
+static bool wants(const struct eg_subscriber *subscriber, const struct eg_channel *channel)
+{
+    for (uint32_t i = 0; i < subscriber->link_count; i++)
+        if (subscriber->links[i].channel->channel == channel)
+            return true;
+    return false;
+}
+
+uint64_t eg_subscriber_find(const struct eg_subscriber *subscriber, const struct eg_journal *journal, uint64_t place)
+{
+    uint64_t head = eg_journal_head(journal);
+    for (; place <= head; place++) {
+        const struct eg_journal_entry *entry = eg_journal_at(journal, place);
+        if (!entry->event || wants(subscriber, entry->event->channel))
+            return place;
+    }
+    return 0;
+}
+
+uint64_t eg_subscriber_following(const struct eg_subscriber *subscriber, const struct eg_journal *journal,
+                                 uint64_t place)
+{
+    if (subscriber->link_count == 1 && eg_journal_last_break(journal) <= place) {
+        const struct eg_journal_entry *entry = eg_journal_at(journal, place);
+        if (entry->event)
+            return entry->next;
+    }
+    return eg_subscriber_find(subscriber, journal, place + 1);
+}
+
+uint64_t eg_subscriber_place(const struct eg_subscriber *subscriber, const struct eg_journal *journal)
+{
+    return subscriber->lagging ? subscriber->next - 1 : eg_journal_head(journal);
+}
+
+size_t eg_subscribers_audience(const struct eg_journal_channel *channel)
+{
+    const struct audience *audience = channel->audience;
+    return audience ? audience->count : 0;
+}
+
+void eg_subscribers_forget(struct eg_journal_channel *channel)
+{
+    struct audience *audience = channel->audience;
+    if (audience)
+        free(audience->links);
+    free(audience);
+    channel->audience = NULL;
+}

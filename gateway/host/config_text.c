@@ -1,0 +1,101 @@
+/*
+ * The options as people read them: --help, and the tables of the README.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "eventgate/options.h"
+
+#define HELP_COLUMN 30
+#define HELP_WIDTH 100
+
+/* `text` in lines of at most HELP_WIDTH, each indented to HELP_COLUMN; the cursor stands at `column`. */
+static void add_wrapped(struct eg_buffer *buffer, const char *text, size_t column)
+{
+    while (*text) {
+        size_t length = strcspn(text, " ");
+        if (column > HELP_COLUMN && column + 1 + length > HELP_WIDTH) {
+            eg_buffer_add_format(buffer, "\n%*s", HELP_COLUMN, "");
+            column = HELP_COLUMN;
+        } else if (column > HELP_COLUMN) {
+            eg_buffer_add_string(buffer, " ");
+            column++;
+        }
+        eg_buffer_add(buffer, text, length);
+        column += length;
+        text += length + (text[length] == ' ');
+    }
+    eg_buffer_add_string(buffer, "\n");
+}
+
+static void add_option(struct eg_buffer *buffer, const struct eg_option *option)
+{
+    char flag[80], left[120], text[400];
+    eg_option_flag(option, flag, sizeof(flag));
+    snprintf(left, sizeof(left), "  %s %s", flag, option->placeholder);
+    snprintf(text, sizeof(text), "%s%s%s%s", option->help, option->initial[0] ? " [" : "", option->initial,
+             option->initial[0] ? "]" : "");
+    eg_buffer_add_string(buffer, left);
+    size_t column = strlen(left);
+    if (column >= HELP_COLUMN)
+        eg_buffer_add_format(buffer, "\n%*s", HELP_COLUMN, "");
+    else
+        eg_buffer_add_format(buffer, "%*s", (int)(HELP_COLUMN - column), "");
+    add_wrapped(buffer, text, HELP_COLUMN);
+}
+
+static void add_scope(struct eg_buffer *buffer, enum eg_option_scope scope)
+{
+    for (size_t i = 0; i < eg_option_count; i++)
+        if (eg_options[i].scope == scope)
+            add_option(buffer, &eg_options[i]);
+}
+
+void eg_config_help(struct eg_buffer *buffer)
+{
+    eg_buffer_add_string(
+        buffer, "pg_eventgate " EG_VERSION ": the event gateway for PostgreSQL LISTEN/NOTIFY\n"
+                "\n"
+                "Usage: pg_eventgate [--config FILE] [OPTION...]\n"
+                "\n"
+                "  pg_eventgate --postgres 'dbname=shop' --live 'orders,chat/*' --listen 127.0.0.1:8080\n"
+                "  curl -N http://127.0.0.1:8080/channels/orders\n"
+                "\n"
+                "  -c, --config FILE           INI file with [gateway] and [set NAME] (also EVENTGATE_CONFIG)\n"
+                "      --check-config          Says whether the configuration is valid, and ends\n"
+                "  -h, --help                  Shows this, and ends\n"
+                "  -V, --version               Shows the version, and ends\n"
+                "\n"
+                "Channels, of the set \"default\" when given here ([set NAME] in the file):\n");
+    add_scope(buffer, EG_OPTION_SET);
+    eg_buffer_add_string(buffer, "\nThe gateway ([gateway] in the file):\n");
+    add_scope(buffer, EG_OPTION_GATEWAY);
+    eg_buffer_add_string(
+        buffer, "\n"
+                "Order: defaults, file, environment (EVENTGATE_LISTEN and so on; DATABASE_URL; libpq's PG*), flags.\n"
+                "The later one wins. In the file, options have underscores: max_body.\n"
+                "\n"
+                "Signals: SIGTERM drains (a second one exits at once), SIGHUP reloads.\n"
+                "Exit status: 0 drained, 1 cannot start or run, 2 usage or configuration, 143 second SIGTERM.\n");
+}
+
+static void add_rows(struct eg_buffer *buffer, enum eg_option_scope scope)
+{
+    for (size_t i = 0; i < eg_option_count; i++) {
+        const struct eg_option *option = &eg_options[i];
+        if (option->scope != scope)
+            continue;
+        eg_buffer_add_format(buffer, "| `%s` | %s%s%s | %s | %s |\n", option->name, option->initial[0] ? "`" : "",
+                             option->initial, option->initial[0] ? "`" : "", option->reloads ? "yes" : "",
+                             option->help);
+    }
+}
+
+void eg_config_markdown(struct eg_buffer *buffer)
+{
+    eg_buffer_add_string(buffer, "`[gateway]`; flags `--max-body` and so on, variables `EVENTGATE_MAX_BODY`:\n\n"
+                                 "| option | default | SIGHUP | |\n|---|---|---|---|\n");
+    add_rows(buffer, EG_OPTION_GATEWAY);
+    eg_buffer_add_string(buffer, "\n`[set NAME]`:\n\n| option | default | SIGHUP | |\n|---|---|---|---|\n");
+    add_rows(buffer, EG_OPTION_SET);
+}

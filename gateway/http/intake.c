@@ -1,0 +1,498 @@
+/*
+ * Client connections from accept to close.
+ *
+ * Clients are found by descriptor in a table of the whole process, since recv() knows nothing else; a descriptor
+ * belongs to one worker at a time, so its entry is only written and followed on that worker's thread. Deadlines: a
+ * client waits for the rest of a head, for the rest of a body, for a next request, or for nothing. Clients with the
+ * same kind of deadline stand in one list in the order in which they fall due, so one timer serves all.
+ */
+#include "eventgate/intake.h"
+
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "eventgate/address_counts.h"
+#include "eventgate/log.h"
+
+#define ACCEPTS_PER_TURN 128
+#define DISCARDS_MAX 16
+#define WAIT_KINDS EG_CLIENT_WAITS_NOT
+
+struct intake_socket {
+    struct eg_watch watch;
+    struct eg_intake *intake;
+    int fd;
+    LIST_ENTRY(intake_socket) entry;
+};
+
+TAILQ_HEAD(wait_list, eg_client);
+
+struct eg_intake {
+    struct eg_loop *loop;
+    const struct eg_settings *settings;
+    struct eg_intake_counts *counts;
+    struct eg_metrics *metrics;
+    struct eg_intake_hooks hooks;
+    LIST_HEAD(, intake_socket) sockets;
+    LIST_HEAD(, eg_client) clients;
+    struct wait_list waiting[WAIT_KINDS];
+    struct eg_timer timer;
+    int reserve_fd; /* given up for a moment to accept and refuse when there are no descriptors left */
+    bool draining;
+};
+
+/* --- the table of clients ------------------------------------------------------------------------------------------
+ */
+
+static _Atomic(struct eg_client *) *table;
+static size_t table_size;
+static _Atomic uint64_t reads;
+
+/* Before main(): there are no threads yet. */
+__attribute__((constructor)) static void make_table(void)
+{
+    struct rlimit limit;
+    size_t size = 65536;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max != RLIM_INFINITY && limit.rlim_max < (1u << 20))
+        size = (size_t)limit.rlim_max;
+    table = calloc(size, sizeof(*table));
+    table_size = table ? size : 0;
+}
+
+struct eg_client *eg_client_find(int fd)
+{
+    if (fd < 0 || (size_t)fd >= table_size)
+        return NULL;
+    return atomic_load_explicit(&table[fd], memory_order_relaxed);
+}
+
+static void enter(int fd, struct eg_client *client)
+{
+    atomic_store_explicit(&table[fd], client, memory_order_relaxed);
+}
+
+/* --- deadlines -----------------------------------------------------------------------------------------------------
+ */
+
+static uint32_t timeout_ms(const struct eg_intake *intake, enum eg_client_wait wait)
+{
+    switch (wait) {
+    case EG_CLIENT_WAITS_IDLE:
+        return intake->settings->idle_timeout_ms;
+    case EG_CLIENT_WAITS_HEAD:
+        return intake->settings->header_timeout_ms;
+    default:
+        return intake->settings->body_timeout_ms;
+    }
+}
+
+static void arm(struct eg_intake *intake)
+{
+    uint64_t due_ms = UINT64_MAX;
+    for (int i = 0; i < WAIT_KINDS; i++) {
+        const struct eg_client *first = TAILQ_FIRST(&intake->waiting[i]);
+        if (first && first->due_ms < due_ms)
+            due_ms = first->due_ms;
+    }
+    if (due_ms == UINT64_MAX || (intake->timer.heap_index != 0 && intake->timer.due_ms <= due_ms))
+        return; /* an early firing finds nothing due and arms again */
+    if (eg_timer_set(intake->loop, &intake->timer, due_ms) != 0)
+        eg_log(EG_LOG_WARN, "no memory for the deadline timer");
+}
+
+static void wait_for(struct eg_client *client, enum eg_client_wait wait)
+{
+    struct eg_intake *intake = client->intake;
+    if (client->wait == wait)
+        return;
+    if (client->wait != EG_CLIENT_WAITS_NOT)
+        TAILQ_REMOVE(&intake->waiting[client->wait], client, wait_entry);
+    client->wait = wait;
+    if (wait == EG_CLIENT_WAITS_NOT)
+        return;
+    client->due_ms = eg_loop_now_ms(intake->loop) + timeout_ms(intake, wait);
+    TAILQ_INSERT_TAIL(&intake->waiting[wait], client, wait_entry);
+    arm(intake);
+}
+
+/* What the client has to deliver next. */
+static void update_wait(struct eg_client *client)
+{
+    switch (client->head.stage) {
+    case EG_HEAD_READING:
+        wait_for(client, EG_CLIENT_WAITS_HEAD);
+        break;
+    case EG_HEAD_BODY:
+        wait_for(client, EG_CLIENT_WAITS_BODY);
+        break;
+    case EG_HEAD_IDLE:
+        /* A new connection owes its first head from the start. */
+        wait_for(client, client->busy                 ? EG_CLIENT_WAITS_NOT
+                         : client->head.requests == 0 ? EG_CLIENT_WAITS_HEAD
+                                                      : EG_CLIENT_WAITS_IDLE);
+        break;
+    case EG_HEAD_BAD:
+        break; /* the deadline that ran goes on: the client has to go away by then */
+    }
+}
+
+/* --- refusing ------------------------------------------------------------------------------------------------------
+ */
+
+static void count_refusal(struct eg_metrics *metrics, unsigned status)
+{
+    eg_metrics_add(metrics, status >= 500 ? EG_METRIC_REQUESTS_5XX : EG_METRIC_REQUESTS_4XX, 1);
+}
+
+/* Writes a whole answer as far as the socket takes it, and ends our side. */
+static void write_refusal(int fd, enum eg_problem problem, const char *detail)
+{
+    struct eg_buffer response = EG_BUFFER_INIT;
+    eg_problem_add_response(&response, problem, detail, NULL);
+    if (!response.failed && send(fd, response.data, response.length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        eg_log(EG_LOG_DEBUG, "refusal not written", EG_LOG_STR("error", strerror(errno)));
+    eg_buffer_done(&response);
+    shutdown(fd, SHUT_WR);
+}
+
+static void refuse(struct eg_client *client, enum eg_problem problem, const char *detail)
+{
+    struct eg_metrics *metrics = client->intake->metrics;
+    if (client->answered)
+        return;
+    client->answered = true;
+    if (problem == EG_PROBLEM_HEADER_TOO_LARGE || problem == EG_PROBLEM_URI_TOO_LONG)
+        eg_metrics_add(metrics, EG_METRIC_LIMIT_HEADER, 1);
+    if (problem == EG_PROBLEM_TOO_LARGE)
+        eg_metrics_add(metrics, EG_METRIC_LIMIT_BODY, 1);
+    count_refusal(metrics, eg_problem_status(problem));
+    write_refusal(client->fd, problem, detail);
+}
+
+static void deadline_passed(struct eg_client *client)
+{
+    struct eg_intake *intake = client->intake;
+    enum eg_client_wait wait = client->wait;
+    wait_for(client, EG_CLIENT_WAITS_NOT);
+    if (wait == EG_CLIENT_WAITS_HEAD && client->head.stage == EG_HEAD_READING) {
+        eg_metrics_add(intake->metrics, EG_METRIC_LIMIT_HEADER_TIME, 1);
+        refuse(client, EG_PROBLEM_TIMEOUT, "The head of the request did not arrive in time (header_timeout).");
+    } else if (wait == EG_CLIENT_WAITS_HEAD) {
+        eg_metrics_add(intake->metrics, EG_METRIC_LIMIT_HEADER_TIME, 1);
+    } else if (wait == EG_CLIENT_WAITS_BODY) {
+        eg_metrics_add(intake->metrics, EG_METRIC_LIMIT_BODY_TIME, 1);
+        refuse(client, EG_PROBLEM_TIMEOUT, "The body of the request did not arrive in time (body_timeout).");
+    }
+    shutdown(client->fd, SHUT_RDWR); /* libmicrohttpd sees the end, and closes */
+}
+
+static void deadlines_due(struct eg_timer *timer)
+{
+    struct eg_intake *intake = EG_CONTAINER_OF(timer, struct eg_intake, timer);
+    uint64_t now_ms = eg_loop_now_ms(intake->loop);
+    struct eg_client *client;
+    for (int i = 0; i < WAIT_KINDS; i++)
+        while ((client = TAILQ_FIRST(&intake->waiting[i])) && client->due_ms <= now_ms)
+            deadline_passed(client);
+    arm(intake);
+}
+
+/* --- reading -------------------------------------------------------------------------------------------------------
+ */
+
+static ssize_t read_through(int fd, void *buffer, size_t length, int flags)
+{
+    static ssize_t (*_Atomic real)(int, void *, size_t, int);
+    ssize_t (*function)(int, void *, size_t, int) = atomic_load_explicit(&real, memory_order_relaxed);
+    if (!function) {
+        *(void **)&function = dlsym(RTLD_NEXT, "recv");
+        atomic_store_explicit(&real, function, memory_order_relaxed);
+    }
+    return function(fd, buffer, length, flags);
+}
+
+/* Closing a socket with unread bytes would reset the connection, and the client might never see the answer. */
+static void discard(int fd)
+{
+    char scrap[4096];
+    for (int i = 0; i < DISCARDS_MAX; i++)
+        if (read_through(fd, scrap, sizeof(scrap), MSG_DONTWAIT) <= 0)
+            return;
+}
+
+/* What arrives goes through the check; what doesn't pass is thrown away. */
+static ssize_t read_checked(struct eg_client *client, char *buffer, size_t length, int flags)
+{
+    const struct eg_settings *settings = client->intake->settings;
+    const struct eg_head_limits limits = {settings->max_header_bytes, settings->max_body_bytes};
+    atomic_fetch_add_explicit(&reads, 1, memory_order_relaxed);
+    ssize_t got = read_through(client->fd, buffer, length, flags);
+    if (got > 0 && client->head.stage != EG_HEAD_BAD) {
+        size_t passed = eg_head_check(&client->head, &limits, buffer, (size_t)got);
+        update_wait(client);
+        if (passed > 0) {
+            /* Nothing more may come to wake libmicrohttpd up for the refusal: the end of the stream does. */
+            if (client->head.stage == EG_HEAD_BAD)
+                shutdown(client->fd, SHUT_RD);
+            return (ssize_t)passed;
+        }
+    }
+    if (got > 0 || client->head.stage == EG_HEAD_BAD) {
+        /* Every answer before it is out: libmicrohttpd reads on only then. */
+        refuse(client, client->head.problem, client->head.detail);
+        discard(client->fd);
+        return 0;
+    }
+    return got;
+}
+
+/* libc's recv() for the whole program; see intake.h. */
+__attribute__((visibility("default"))) ssize_t recv(int fd, void *buffer, size_t length, int flags)
+{
+    struct eg_client *client = eg_client_find(fd);
+    return client ? read_checked(client, buffer, length, flags) : read_through(fd, buffer, length, flags);
+}
+
+uint64_t eg_intake_reads(void)
+{
+    return atomic_load_explicit(&reads, memory_order_relaxed);
+}
+
+/* --- clients -------------------------------------------------------------------------------------------------------
+ */
+
+void eg_client_free(struct eg_client *client)
+{
+    if (!client)
+        return;
+    struct eg_intake *intake = client->intake;
+    wait_for(client, EG_CLIENT_WAITS_NOT);
+    LIST_REMOVE(client, entry);
+    eg_intake_counts_remove(intake->counts, &client->address);
+    eg_metrics_add(intake->metrics, EG_METRIC_CONNECTIONS, -1);
+    free(client);
+}
+
+void eg_client_closed(struct eg_client *client)
+{
+    enter(client->fd, NULL);
+    eg_client_free(client);
+}
+
+void eg_client_take(struct eg_client *client, int fd)
+{
+    enter(client->fd, NULL);
+    wait_for(client, EG_CLIENT_WAITS_NOT);
+    client->fd = fd;
+    client->taken = true;
+}
+
+void eg_client_busy(struct eg_client *client, bool busy)
+{
+    client->busy = busy;
+    if (!busy && client->intake->draining && client->head.stage == EG_HEAD_IDLE)
+        shutdown(client->fd, SHUT_RD);
+    update_wait(client);
+}
+
+void eg_client_address(const struct eg_client *client, char ret_text[INET6_ADDRSTRLEN])
+{
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)&client->address;
+    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)&client->address;
+    ret_text[0] = '\0';
+    if (client->address.ss_family == AF_INET)
+        inet_ntop(AF_INET, &in->sin_addr, ret_text, INET6_ADDRSTRLEN);
+    else if (client->address.ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &in6->sin6_addr, ret_text, INET6_ADDRSTRLEN);
+}
+
+/* --- accepting -----------------------------------------------------------------------------------------------------
+ */
+
+/* Refuses a connection before anything of it has been read. */
+static void turn_away(struct eg_intake *intake, int fd, enum eg_problem problem, const char *detail,
+                      enum eg_metric metric)
+{
+    eg_metrics_add(intake->metrics, metric, 1);
+    count_refusal(intake->metrics, eg_problem_status(problem));
+    write_refusal(fd, problem, detail);
+    close(fd);
+}
+
+/* An IPv4 client of an IPv6 socket is an IPv4 client. */
+static void unmap(struct sockaddr_storage *address, socklen_t *length)
+{
+    struct sockaddr_in6 in6;
+    memcpy(&in6, address, sizeof(in6));
+    if (address->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr))
+        return;
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = in6.sin6_port};
+    memcpy(&in.sin_addr, &in6.sin6_addr.s6_addr[12], sizeof(in.sin_addr));
+    memset(address, 0, sizeof(*address));
+    memcpy(address, &in, sizeof(in));
+    *length = sizeof(in);
+}
+
+static struct eg_client *client_new(struct eg_intake *intake, int fd, const struct sockaddr_storage *address,
+                                    socklen_t length)
+{
+    struct eg_client *client = (size_t)fd < table_size ? calloc(1, sizeof(*client)) : NULL;
+    if (!client)
+        return NULL;
+    client->intake = intake;
+    client->fd = fd;
+    client->address = *address;
+    client->address_length = length;
+    client->wait = EG_CLIENT_WAITS_NOT;
+    LIST_INSERT_HEAD(&intake->clients, client, entry);
+    eg_metrics_add(intake->metrics, EG_METRIC_ACCEPTED, 1);
+    eg_metrics_add(intake->metrics, EG_METRIC_CONNECTIONS, 1);
+    update_wait(client);
+    return client;
+}
+
+static void welcome(struct eg_intake *intake, int fd, struct sockaddr_storage *address, socklen_t length)
+{
+    static const int on = 1;
+    const struct eg_settings *settings = intake->settings;
+    unmap(address, &length);
+    int error =
+        eg_intake_counts_add(intake->counts, address, settings->max_connections, settings->max_connections_per_address);
+    if (error == -EDQUOT) {
+        turn_away(intake, fd, EG_PROBLEM_TOO_MANY,
+                  "Your address has as many connections as it may have (max_connections_per_address).",
+                  EG_METRIC_LIMIT_ADDRESS);
+        return;
+    }
+    if (error) {
+        turn_away(intake, fd, EG_PROBLEM_OVERLOADED, "All connections are taken (max_connections). Try again later.",
+                  EG_METRIC_LIMIT_CONNECTIONS);
+        return;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    struct eg_client *client = client_new(intake, fd, address, length);
+    if (!client) {
+        eg_intake_counts_remove(intake->counts, address);
+        turn_away(intake, fd, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again later.",
+                  EG_METRIC_LIMIT_CONNECTIONS);
+        return;
+    }
+    enter(fd, client);
+    if (intake->hooks.admit(intake->hooks.context, client) != 0) {
+        /* libmicrohttpd closes what it doesn't admit. */
+        if (eg_client_find(fd) == client)
+            eg_client_closed(client);
+    }
+}
+
+/* No descriptor is left: gives up the reserve for a moment, so that the client is told instead of waiting for ever. */
+static void refuse_without_descriptors(struct eg_intake *intake, int listening_fd)
+{
+    if (intake->reserve_fd >= 0)
+        close(intake->reserve_fd);
+    int fd = accept4(listening_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0)
+        turn_away(intake, fd, EG_PROBLEM_OVERLOADED, "The gateway is out of file descriptors. Try again later.",
+                  EG_METRIC_LIMIT_CONNECTIONS);
+    intake->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
+{
+    struct intake_socket *socket = EG_CONTAINER_OF(watch, struct intake_socket, watch);
+    struct eg_intake *intake = socket->intake;
+    (void)epoll_events;
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        struct sockaddr_storage address;
+        socklen_t length = sizeof(address);
+        int fd = accept4(socket->fd, (struct sockaddr *)&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            welcome(intake, fd, &address, length);
+        } else if (errno == EMFILE || errno == ENFILE) {
+            refuse_without_descriptors(intake, socket->fd);
+            return;
+        } else if (errno != ECONNABORTED && errno != EINTR) {
+            return;
+        }
+    }
+}
+
+int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket *listening)
+{
+    struct intake_socket *socket = calloc(1, sizeof(*socket));
+    if (!socket)
+        return -ENOMEM;
+    socket->intake = intake;
+    socket->fd = listening->fd;
+    socket->watch.ready = socket_ready;
+    uint32_t shared = listening->worker < 0 ? EPOLLEXCLUSIVE : 0;
+    int error = eg_loop_add(intake->loop, socket->fd, EPOLLIN | shared, &socket->watch);
+    if (error) {
+        free(socket);
+        return error;
+    }
+    LIST_INSERT_HEAD(&intake->sockets, socket, entry);
+    return 0;
+}
+
+void eg_intake_stop(struct eg_intake *intake)
+{
+    while (!LIST_EMPTY(&intake->sockets)) {
+        struct intake_socket *socket = LIST_FIRST(&intake->sockets);
+        eg_loop_remove(intake->loop, socket->fd, &socket->watch);
+        LIST_REMOVE(socket, entry);
+        free(socket);
+    }
+}
+
+void eg_intake_drain(struct eg_intake *intake)
+{
+    struct eg_client *client;
+    intake->draining = true;
+    LIST_FOREACH (client, &intake->clients, entry)
+        if (!client->taken && !client->busy && client->head.stage == EG_HEAD_IDLE && client->head.requests > 0)
+            shutdown(client->fd, SHUT_RD); /* libmicrohttpd sees the end, and closes */
+}
+
+/* --- making and freeing --------------------------------------------------------------------------------------------
+ */
+
+struct eg_intake *eg_intake_new(struct eg_loop *loop, const struct eg_settings *settings,
+                                struct eg_intake_counts *counts, struct eg_metrics *metrics,
+                                struct eg_intake_hooks hooks)
+{
+    struct eg_intake *intake = calloc(1, sizeof(*intake));
+    if (!intake)
+        return NULL;
+    intake->loop = loop;
+    intake->settings = settings;
+    intake->counts = counts;
+    intake->metrics = metrics;
+    intake->hooks = hooks;
+    intake->timer.fire = deadlines_due;
+    intake->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    LIST_INIT(&intake->sockets);
+    LIST_INIT(&intake->clients);
+    for (int i = 0; i < WAIT_KINDS; i++)
+        TAILQ_INIT(&intake->waiting[i]);
+    return intake;
+}
+
+void eg_intake_free(struct eg_intake *intake)
+{
+    if (!intake)
+        return;
+    eg_intake_stop(intake);
+    eg_timer_cancel(intake->loop, &intake->timer);
+    if (intake->reserve_fd >= 0)
+        close(intake->reserve_fd);
+    free(intake);
+}

@@ -1,0 +1,500 @@
+/*
+ * libmicrohttpd, and nothing but it: a daemon in external-epoll mode for each worker, requests as exchanges, and the
+ * taking of sockets.
+ *
+ * An exchange is begun by the request line, told apart by its route when its head is complete, and handled when its
+ * body is. It is answered within the callback, or suspended and answered later: the response is then kept until the
+ * turn's end, where all such connections are resumed together, since libmicrohttpd walks every suspended connection on
+ * the next run after any resume. Taking: libmicrohttpd calls the content reader for the first time when the head is
+ * out. There we duplicate the descriptor and end the response with an error; with MHD_USE_TURBO the connection is then
+ * closed without shutdown() and forgotten, while the duplicate stays open. eg_server_self_check() proves it on the
+ * library that is loaded.
+ */
+#include "eventgate/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "eventgate/backoff.h"
+#include "eventgate/log.h"
+#include "eventgate/routing.h"
+
+/* Above every limit of ours, so that libmicrohttpd never stops taking connections. */
+#define DAEMON_CONNECTION_LIMIT 1000000u
+/* A client that doesn't read its answer at all is let go after this. */
+#define DAEMON_INACTIVITY_S 120u
+/* Beside the head, the pool of a connection holds its parsed form and the head of the answer. */
+#define POOL_EXTRA_BYTES 2048u
+
+struct eg_server {
+    struct MHD_Daemon *daemon;
+    struct eg_server_options options;
+    struct eg_intake *intake;
+    struct MHD_Response *out_of_memory;
+    struct eg_watch daemon_watch;
+    int daemon_fd;
+    struct eg_timer timer;
+    bool run;
+    bool draining; /* every answer closes its connection */
+    size_t exchange_count;
+    LIST_HEAD(, eg_exchange) exchanges;
+    LIST_HEAD(, eg_exchange) answered; /* suspended, with their response */
+    char id_prefix[9];
+    uint32_t id_next;
+};
+
+static void count_response(struct eg_server *server, unsigned status)
+{
+    static const enum eg_metric classes[] = {EG_METRIC_REQUESTS_2XX, EG_METRIC_REQUESTS_3XX, EG_METRIC_REQUESTS_4XX,
+                                             EG_METRIC_REQUESTS_5XX};
+    if (status >= 200 && status < 600)
+        eg_metrics_add(server->options.metrics, classes[status / 100 - 2], 1);
+}
+
+/* --- answering ------------------------------------------------------------------------------------------------- */
+
+static void unwatch_hangup(struct eg_exchange *exchange)
+{
+    if (!exchange->hangup.ready)
+        return;
+    eg_loop_remove(exchange->server->options.loop, exchange->client->fd, &exchange->hangup);
+    exchange->hangup.ready = NULL;
+}
+
+static enum MHD_Result queue_response(struct eg_exchange *exchange)
+{
+    struct MHD_Response *response = exchange->response;
+    exchange->response = NULL;
+    enum MHD_Result result = MHD_queue_response(exchange->connection, exchange->status, response);
+    if (response != exchange->server->out_of_memory)
+        MHD_destroy_response(response);
+    return result;
+}
+
+static bool add_headers(struct eg_exchange *exchange, struct MHD_Response *response, const char *content_type,
+                        const struct eg_header *headers)
+{
+    bool added = MHD_add_response_header(response, "X-Request-Id", exchange->id) == MHD_YES &&
+                 MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") == MHD_YES;
+    if (content_type)
+        added = added && MHD_add_response_header(response, "Content-Type", content_type) == MHD_YES;
+    for (; headers && headers->name; headers++)
+        added = added && MHD_add_response_header(response, headers->name, headers->value) == MHD_YES;
+    if (exchange->server->draining)
+        added = added && MHD_add_response_header(response, "Connection", "close") == MHD_YES;
+    return added;
+}
+
+/* Hands the response over (NULL: out of memory): it is queued by the callback that is running, or after the resume. */
+static void answer(struct eg_exchange *exchange, unsigned status, struct MHD_Response *response)
+{
+    struct eg_server *server = exchange->server;
+    if (!response) {
+        response = server->out_of_memory;
+        status = MHD_HTTP_SERVICE_UNAVAILABLE;
+    }
+    exchange->answered = true;
+    exchange->response = response;
+    exchange->status = status;
+    count_response(server, status);
+    if (!exchange->suspended)
+        return;
+    unwatch_hangup(exchange);
+    LIST_REMOVE(exchange, entry);
+    LIST_INSERT_HEAD(&server->answered, exchange, entry);
+    eg_loop_again(server->options.loop);
+}
+
+void eg_exchange_reply(struct eg_exchange *exchange, unsigned status, const char *content_type, struct eg_buffer *body,
+                       const struct eg_header *headers)
+{
+    struct MHD_Response *response = NULL;
+    size_t length = 0;
+    char *text = body->failed ? NULL : eg_buffer_take(body, &length);
+    if (text)
+        response = MHD_create_response_from_buffer(length, text, MHD_RESPMEM_MUST_FREE);
+    if (!response) {
+        free(text);
+    } else if (!add_headers(exchange, response, content_type, headers) ||
+               MHD_add_response_header(response, "Cache-Control", "no-store") != MHD_YES) {
+        MHD_destroy_response(response);
+        response = NULL;
+    }
+    eg_buffer_done(body);
+    answer(exchange, status, response);
+}
+
+/* The content reader: the head is out. Takes the socket, and makes libmicrohttpd forget it. */
+static ssize_t take_socket(void *context, uint64_t position, char *buffer, size_t room)
+{
+    struct eg_exchange *exchange = context;
+    (void)position, (void)buffer, (void)room;
+    int fd = fcntl(exchange->client->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) {
+        eg_log(EG_LOG_WARN, "no descriptor for a stream", EG_LOG_STR("request", exchange->id),
+               EG_LOG_STR("error", strerror(errno)));
+        return MHD_CONTENT_READER_END_WITH_ERROR; /* the client sees the end; completed() tells the owner */
+    }
+    eg_client_take(exchange->client, fd);
+    exchange->gone = NULL;
+    exchange->taken(exchange, fd);
+    exchange->client = NULL;
+    return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+void eg_exchange_stream(struct eg_exchange *exchange, const char *content_type,
+                        void (*taken)(struct eg_exchange *exchange, int fd))
+{
+    static const struct eg_header headers[] = {{"Cache-Control", "no-store, no-transform"},
+                                               {"X-Accel-Buffering", "no"},
+                                               {"Connection", "close"},
+                                               {NULL, NULL}};
+    exchange->taken = taken;
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, take_socket, exchange, NULL);
+    /* For HEAD, 0.9.75 would send the end of a chunked body that isn't there. */
+    if (response && exchange->method == EG_METHOD_HEAD)
+        MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    if (response && !add_headers(exchange, response, content_type, headers)) {
+        MHD_destroy_response(response);
+        response = NULL;
+    }
+    answer(exchange, MHD_HTTP_OK, response);
+}
+
+static void client_hung_up(struct eg_watch *watch, uint32_t epoll_events)
+{
+    struct eg_exchange *exchange = EG_CONTAINER_OF(watch, struct eg_exchange, hangup);
+    (void)epoll_events;
+    unwatch_hangup(exchange);
+    exchange->hung_up(exchange);
+}
+
+void eg_exchange_suspend(struct eg_exchange *exchange)
+{
+    MHD_suspend_connection(exchange->connection);
+    exchange->suspended = true;
+    if (!exchange->hung_up)
+        return;
+    exchange->hangup.ready = client_hung_up;
+    if (eg_loop_add(exchange->server->options.loop, exchange->client->fd, EPOLLRDHUP, &exchange->hangup) != 0)
+        exchange->hangup.ready = NULL; /* it is then noticed when the answer is sent */
+}
+
+const char *eg_exchange_header(struct eg_exchange *exchange, const char *name)
+{
+    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+/* --- the life of an exchange ----------------------------------------------------------------------------------- */
+
+static int client_fd(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info ? info->connect_fd : -1;
+}
+
+/* The request line has been read: `uri` is still as it came. What is returned becomes the exchange of the request. */
+static void *request_line(void *context, const char *uri, struct MHD_Connection *connection)
+{
+    struct eg_server *server = context;
+    struct eg_exchange *exchange = calloc(1, sizeof(*exchange));
+    if (!exchange)
+        return NULL;
+    exchange->raw_target = strdup(uri);
+    if (!exchange->raw_target) {
+        free(exchange);
+        return NULL;
+    }
+    exchange->server = server;
+    exchange->connection = connection;
+    exchange->client = eg_client_find(client_fd(connection));
+    snprintf(exchange->id, sizeof(exchange->id), "%s%08" PRIx32, server->id_prefix, server->id_next++);
+    LIST_INSERT_HEAD(&server->exchanges, exchange, entry);
+    server->exchange_count++;
+    if (exchange->client)
+        eg_client_busy(exchange->client, true);
+    return exchange;
+}
+
+static void completed(void *context, struct MHD_Connection *connection, void **request,
+                      enum MHD_RequestTerminationCode code)
+{
+    struct eg_server *server = context;
+    struct eg_exchange *exchange = *request;
+    (void)connection, (void)code;
+    if (!exchange)
+        return;
+    *request = NULL;
+    unwatch_hangup(exchange);
+    if (exchange->gone)
+        exchange->gone(exchange);
+    if (exchange->client)
+        eg_client_busy(exchange->client, false);
+    if (exchange->response && exchange->response != server->out_of_memory)
+        MHD_destroy_response(exchange->response);
+    atomic_fetch_sub_explicit(&server->options.bodies->used, exchange->reserved_bytes, memory_order_relaxed);
+    LIST_REMOVE(exchange, entry);
+    server->exchange_count--;
+    eg_buffer_done(&exchange->body);
+    eg_target_done(&exchange->target);
+    free(exchange->raw_target);
+    free(exchange);
+}
+
+/* Reserves the body's bytes in the budget that all requests share. */
+static void reserve_body(struct eg_exchange *exchange)
+{
+    struct eg_server *server = exchange->server;
+    const struct eg_settings *settings = server->options.settings;
+    const char *length = eg_exchange_header(exchange, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    uint64_t bytes = 0;
+    if (length)
+        bytes = strtoull(length, NULL, 10);
+    else if (eg_exchange_header(exchange, MHD_HTTP_HEADER_TRANSFER_ENCODING))
+        bytes = settings->max_body_bytes;
+    if (bytes == 0)
+        return;
+    uint64_t before = atomic_fetch_add_explicit(&server->options.bodies->used, bytes, memory_order_relaxed);
+    exchange->reserved_bytes = bytes;
+    if (before + bytes <= settings->max_bodies_bytes)
+        return;
+    eg_metrics_add(server->options.metrics, EG_METRIC_LIMIT_BODIES, 1);
+    eg_exchange_problem(exchange, EG_PROBLEM_OVERLOADED,
+                        "Too many request bodies are under way (max_bodies). Nothing was published: send it again.",
+                        NULL);
+}
+
+static void begin(struct eg_exchange *exchange, const char *method, const char *version)
+{
+    exchange->started = true;
+    exchange->http_1_0 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
+    if (!exchange->client) { /* not ours: cannot be */
+        answer(exchange, 0, NULL);
+        return;
+    }
+    eg_exchange_route(exchange, method);
+    if (!exchange->answered)
+        reserve_body(exchange);
+}
+
+static void finish(struct eg_exchange *exchange)
+{
+    struct eg_server *server = exchange->server;
+    if (exchange->body.failed)
+        answer(exchange, 0, NULL);
+    else
+        server->options.hooks.handle(server->options.hooks.context, exchange);
+}
+
+/* libmicrohttpd's access handler: called when the head is complete, for each piece of the body, at its end, and again
+ * after a resume. */
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *data_size, void **request)
+{
+    struct eg_server *server = context;
+    struct eg_exchange *exchange = *request;
+    (void)url;
+    if (!exchange)
+        return MHD_queue_response(connection, MHD_HTTP_SERVICE_UNAVAILABLE, server->out_of_memory);
+    if (!exchange->started) {
+        begin(exchange, method, version);
+    } else if (*data_size > 0) {
+        if (!exchange->answered)
+            eg_buffer_add(&exchange->body, data, *data_size);
+        *data_size = 0;
+        return MHD_YES;
+    } else if (!exchange->answered && !exchange->suspended) {
+        finish(exchange);
+    }
+    return exchange->response && !exchange->suspended ? queue_response(exchange) : MHD_YES;
+}
+
+/* --- the daemon ------------------------------------------------------------------------------------------------- */
+
+static int admit(void *context, struct eg_client *client)
+{
+    struct eg_server *server = context;
+    if (MHD_add_connection(server->daemon, client->fd, (const struct sockaddr *)&client->address,
+                           client->address_length) != MHD_YES)
+        return -ECONNABORTED;
+    server->run = true;
+    return 0;
+}
+
+static void connection_notified(void *context, struct MHD_Connection *connection, void **socket_context,
+                                enum MHD_ConnectionNotificationCode code)
+{
+    (void)context, (void)socket_context;
+    if (code != MHD_CONNECTION_NOTIFY_CLOSED)
+        return;
+    struct eg_client *client = eg_client_find(client_fd(connection));
+    if (client)
+        eg_client_closed(client);
+}
+
+static void daemon_log(void *context, const char *format, va_list arguments)
+{
+    char line[256];
+    (void)context;
+    vsnprintf(line, sizeof(line), format, arguments);
+    line[strcspn(line, "\n")] = '\0';
+    eg_log(EG_LOG_DEBUG, "libmicrohttpd", EG_LOG_STR("says", line));
+}
+
+static void daemon_ready(struct eg_watch *watch, uint32_t epoll_events)
+{
+    struct eg_server *server = EG_CONTAINER_OF(watch, struct eg_server, daemon_watch);
+    (void)epoll_events;
+    server->run = true;
+}
+
+static void daemon_due(struct eg_timer *timer)
+{
+    struct eg_server *server = EG_CONTAINER_OF(timer, struct eg_server, timer);
+    server->run = true;
+}
+
+static struct MHD_Daemon *start_daemon(struct eg_server *server)
+{
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_TURBO | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+        NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
+        DAEMON_CONNECTION_LIMIT, MHD_OPTION_CONNECTION_TIMEOUT, DAEMON_INACTIVITY_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)server->options.settings->max_header_bytes + POOL_EXTRA_BYTES, MHD_OPTION_URI_LOG_CALLBACK,
+        request_line, server, MHD_OPTION_NOTIFY_COMPLETED, completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+        connection_notified, server, MHD_OPTION_END);
+}
+
+static struct MHD_Response *out_of_memory_response(void)
+{
+    static char text[] = "{\"type\":\"urn:pg-eventgate:problem:overloaded\",\"title\":\"Busy\",\"status\":503,"
+                         "\"detail\":\"The gateway is out of memory for this request. Try again.\"}";
+    struct MHD_Response *response = MHD_create_response_from_buffer(sizeof(text) - 1, text, MHD_RESPMEM_PERSISTENT);
+    if (response && (MHD_add_response_header(response, "Content-Type", "application/problem+json") != MHD_YES ||
+                     MHD_add_response_header(response, "Retry-After", "1") != MHD_YES)) {
+        MHD_destroy_response(response);
+        return NULL;
+    }
+    return response;
+}
+
+struct eg_server *eg_server_new(const struct eg_server_options *options)
+{
+    struct eg_server *server = calloc(1, sizeof(*server));
+    if (!server)
+        return NULL;
+    uint32_t random;
+    server->options = *options;
+    server->daemon_watch.ready = daemon_ready;
+    server->timer.fire = daemon_due;
+    LIST_INIT(&server->exchanges);
+    LIST_INIT(&server->answered);
+    eg_random_bytes(&random, sizeof(random));
+    snprintf(server->id_prefix, sizeof(server->id_prefix), "%08" PRIx32, random);
+    server->out_of_memory = out_of_memory_response();
+    server->daemon = start_daemon(server);
+    server->intake = eg_intake_new(options->loop, options->settings, options->counts, options->metrics,
+                                   (struct eg_intake_hooks){admit, server});
+    if (!server->out_of_memory || !server->daemon || !server->intake) {
+        eg_log(EG_LOG_ERROR, "HTTP server cannot start", EG_LOG_STR("error", strerror(errno)));
+        eg_server_free(server);
+        return NULL;
+    }
+    server->daemon_fd = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    int error = eg_loop_add(options->loop, server->daemon_fd, EPOLLIN, &server->daemon_watch);
+    if (error) {
+        eg_log(EG_LOG_ERROR, "HTTP server cannot start", EG_LOG_STR("error", strerror(-error)));
+        server->daemon_fd = -1;
+        eg_server_free(server);
+        return NULL;
+    }
+    return server;
+}
+
+void eg_server_free(struct eg_server *server)
+{
+    if (!server)
+        return;
+    struct eg_exchange *exchange;
+    /* MHD_stop_daemon() aborts while a connection is suspended. */
+    LIST_FOREACH (exchange, &server->exchanges, entry)
+        if (exchange->suspended)
+            MHD_resume_connection(exchange->connection);
+    LIST_FOREACH (exchange, &server->answered, entry)
+        MHD_resume_connection(exchange->connection);
+    eg_timer_cancel(server->options.loop, &server->timer);
+    if (server->daemon_fd > 0)
+        eg_loop_remove(server->options.loop, server->daemon_fd, &server->daemon_watch);
+    if (server->daemon)
+        MHD_stop_daemon(server->daemon);
+    eg_intake_free(server->intake);
+    if (server->out_of_memory)
+        MHD_destroy_response(server->out_of_memory);
+    free(server);
+}
+
+int eg_server_listen(struct eg_server *server, const struct eg_listening_socket *socket)
+{
+    return eg_intake_listen(server->intake, socket);
+}
+
+void eg_server_drain(struct eg_server *server)
+{
+    server->draining = true;
+    eg_intake_drain(server->intake);
+}
+
+void eg_server_stop_accepting(struct eg_server *server)
+{
+    eg_intake_stop(server->intake);
+}
+
+size_t eg_server_exchanges(const struct eg_server *server)
+{
+    return server->exchange_count;
+}
+
+static void resume_answered(struct eg_server *server)
+{
+    while (!LIST_EMPTY(&server->answered)) {
+        struct eg_exchange *exchange = LIST_FIRST(&server->answered);
+        LIST_REMOVE(exchange, entry);
+        LIST_INSERT_HEAD(&server->exchanges, exchange, entry);
+        exchange->suspended = false;
+        MHD_resume_connection(exchange->connection);
+        server->run = true;
+    }
+}
+
+void eg_server_turn(struct eg_server *server)
+{
+    MHD_UNSIGNED_LONG_LONG timeout_ms;
+    resume_answered(server);
+    if (!server->run)
+        return;
+    server->run = false;
+    MHD_run(server->daemon);
+    resume_answered(server);
+    if (MHD_get_timeout(server->daemon, &timeout_ms) != MHD_YES)
+        return;
+    if (timeout_ms == 0 || server->run) {
+        server->run = true;
+        eg_loop_again(server->options.loop);
+        return;
+    }
+    if (eg_timer_set(server->options.loop, &server->timer, eg_loop_now_ms(server->options.loop) + timeout_ms) != 0)
+        eg_log(EG_LOG_WARN, "no memory for a timer");
+}
+
+const char *eg_server_library_version(void)
+{
+    return MHD_get_version();
+}

@@ -1,0 +1,517 @@
+/*
+ * Streams on taken sockets.
+ *
+ * A flush sends, in this order: what is left of the note; the entries from subscriber.next on, as many whole frames as
+ * there are in one sendmsg(); at a break, or when the journal has passed the stream by, a gap as the next note. It
+ * stops when the stream has everything, when the socket is full (EPOLLOUT resumes it), or after FLUSH_ROUNDS, so that
+ * one stream far behind doesn't hold up the others: it is then dirty again at once. Invariants: `offset` > 0 only while
+ * lagging, and then the entry at subscriber.next is the half-sent one. A note is made only when `offset` is 0: notes
+ * stand between whole frames.
+ */
+#include "eventgate/stream.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "eventgate/backoff.h"
+#include "eventgate/log.h"
+
+#define FLUSH_ROUNDS 8
+#define RUN_FRAMES 256
+#define RUN_BYTES (256u * 1024u)
+
+struct eg_stream {
+    struct eg_subscriber subscriber;
+    struct eg_watch watch;
+    struct eg_worker_set *set;
+    struct eg_subscription *subscription; /* holds the channels */
+    struct eg_client *client;             /* counts against the limits */
+    struct eg_format format;
+    int fd;
+    bool chunked;
+    bool blocked; /* the socket is full: EPOLLOUT is watched */
+    bool ending;
+    bool end_noted;
+    size_t offset;         /* bytes of the entry at subscriber.next that are out */
+    struct eg_buffer note; /* its own bytes, framed */
+    size_t note_sent;
+    uint64_t told;    /* the last place whose cursor the client has been sent */
+    uint64_t beat_ms; /* when its next heartbeat is due */
+    TAILQ_ENTRY(eg_stream) entry;
+};
+
+/* Frames that go out together. */
+struct run {
+    struct iovec parts[RUN_FRAMES];
+    uint64_t places[RUN_FRAMES];
+    size_t count;
+    size_t bytes;
+    uint64_t next; /* the entry after them: 0 none, else an event that didn't fit or a break */
+};
+
+enum sent { SENT_ALL, SENT_FULL, SENT_FAILED };
+
+static const enum eg_metric stream_gauges[] = {EG_METRIC_STREAMS_SSE, EG_METRIC_STREAMS_NDJSON};
+static const enum eg_metric gap_counters[] = {EG_METRIC_GAPS_RECONNECT, EG_METRIC_GAPS_RETENTION, EG_METRIC_GAPS_SLOW,
+                                              EG_METRIC_GAPS_FAILOVER, EG_METRIC_GAPS_UNKNOWN};
+
+static struct eg_worker *worker_of(const struct eg_stream *stream)
+{
+    return stream->set->worker;
+}
+
+/* --- closing ----------------------------------------------------------------------------------------------------- */
+
+static void unblock(struct eg_stream *stream)
+{
+    if (!stream->blocked)
+        return;
+    stream->blocked = false;
+    eg_metrics_add(worker_of(stream)->metrics, EG_METRIC_BLOCKED, -1);
+}
+
+static void stream_close(struct eg_stream *stream)
+{
+    struct eg_worker *worker = worker_of(stream);
+    unblock(stream);
+    eg_loop_remove(worker->loop, stream->fd, &stream->watch);
+    shutdown(stream->fd, SHUT_WR);
+    close(stream->fd);
+    eg_client_free(stream->client);
+    eg_subscribers_remove(stream->set->subscribers, &stream->subscriber);
+    TAILQ_REMOVE(&worker->streams, stream, entry);
+    worker->stream_count--;
+    eg_metrics_add(worker->metrics, stream_gauges[stream->format.transport], -1);
+    eg_subscription_free(stream->subscription);
+    eg_buffer_done(&stream->note);
+    free(stream);
+}
+
+/* --- notes ------------------------------------------------------------------------------------------------------- */
+
+/* Makes `plain` the stream's note, in chunks where it has to be. Out of memory: false. */
+static bool set_note(struct eg_stream *stream, struct eg_buffer *plain, bool last)
+{
+    bool failed = plain->failed;
+    eg_buffer_done(&stream->note);
+    stream->note_sent = 0;
+    if (stream->chunked) {
+        eg_frame_add_chunked(&stream->note, plain->data, plain->length);
+        if (last)
+            eg_buffer_add_string(&stream->note, "0\r\n\r\n");
+        eg_buffer_done(plain);
+    } else {
+        stream->note = *plain;
+        *plain = EG_BUFFER_INIT;
+    }
+    return !failed && !stream->note.failed;
+}
+
+static void add_gap(struct eg_stream *stream, struct eg_buffer *plain, enum eg_gap_reason reason, const char *from,
+                    const char *to, const char *id, const struct eg_bytes *channels, size_t count)
+{
+    eg_frame_add_gap(
+        plain, stream->format.transport,
+        &(struct eg_gap){
+            .reason = reason, .from = from, .to = to, .id = id, .channels = channels, .channel_count = count});
+}
+
+/*
+ * What every stream opens with: `retry:`, the gap if there is one, and the cursor of the place from which it goes on.
+ * The gap stands before the cursor: a client that loses the connection between the two must not resume behind a gap
+ * that it never saw.
+ */
+static bool note_beginning(struct eg_stream *stream)
+{
+    const struct eg_beginning *beginning = &stream->subscription->beginning;
+    const struct eg_subscription_request *request = &stream->subscription->request;
+    struct eg_buffer plain = EG_BUFFER_INIT;
+    char cursor[EG_CURSOR_SIZE], to[EG_CURSOR_SIZE];
+    eg_set_cursor(stream->set, beginning->place, cursor);
+    if (stream->format.transport == EG_TRANSPORT_SSE)
+        eg_frame_add_retry(&plain, worker_of(stream)->settings.retry_ms);
+    if (beginning->has_gap) {
+        eg_set_cursor(stream->set, beginning->gap_to, to);
+        add_gap(stream, &plain, beginning->reason, request->cursor_text[0] ? request->cursor_text : NULL, to, cursor,
+                beginning->missed, beginning->missed_count);
+    }
+    if (!beginning->has_gap || stream->format.transport == EG_TRANSPORT_SSE)
+        eg_frame_add_cursor(&plain, stream->format.transport, cursor);
+    stream->told = beginning->place;
+    return set_note(stream, &plain, false);
+}
+
+/* The entry at subscriber.next is a break: everything between the two LISTEN sessions may be missing. */
+static bool note_break(struct eg_stream *stream)
+{
+    struct eg_subscriber *subscriber = &stream->subscriber;
+    struct eg_buffer plain = EG_BUFFER_INIT;
+    char from[EG_CURSOR_SIZE], to[EG_CURSOR_SIZE];
+    struct eg_bytes *channels = calloc(subscriber->link_count, sizeof(*channels));
+    if (!channels)
+        return false;
+    for (uint32_t i = 0; i < subscriber->link_count; i++)
+        channels[i].data = eg_journal_channel_name(subscriber->links[i].channel, &channels[i].length);
+    eg_set_cursor(stream->set, subscriber->next - 1, from);
+    eg_set_cursor(stream->set, subscriber->next, to);
+    add_gap(stream, &plain, EG_GAP_RECONNECT, from, to, to, channels, subscriber->link_count);
+    free(channels);
+    eg_metrics_add(worker_of(stream)->metrics, EG_METRIC_GAPS_RECONNECT, 1);
+    stream->told = subscriber->next++;
+    return set_note(stream, &plain, false);
+}
+
+/* The journal's tail has passed subscriber.next: goes on at the tail, with a gap if that leaves anything out. */
+static bool note_passed_by(struct eg_stream *stream)
+{
+    struct eg_subscriber *subscriber = &stream->subscriber;
+    struct eg_subscription *subscription = stream->subscription;
+    struct eg_beginning beginning;
+    uint64_t tail = eg_journal_tail(stream->set->journal);
+    bool noted = true;
+    if (eg_beginning_at(stream->set, subscription->channels, subscription->channel_count, subscriber->next - 1,
+                        EG_GAP_SLOW, &beginning) != 0)
+        return false;
+    if (beginning.has_gap) {
+        struct eg_buffer plain = EG_BUFFER_INIT;
+        char from[EG_CURSOR_SIZE], to[EG_CURSOR_SIZE], id[EG_CURSOR_SIZE];
+        eg_set_cursor(stream->set, subscriber->next - 1, from);
+        eg_set_cursor(stream->set, beginning.gap_to, to);
+        eg_set_cursor(stream->set, beginning.place, id);
+        add_gap(stream, &plain, beginning.reason, from, to, id, beginning.missed, beginning.missed_count);
+        eg_metrics_add(worker_of(stream)->metrics, gap_counters[beginning.reason], 1);
+        stream->told = beginning.place;
+        noted = set_note(stream, &plain, false);
+    }
+    subscriber->next = beginning.place + 1 > tail ? beginning.place + 1 : tail;
+    eg_beginning_done(&beginning);
+    return noted;
+}
+
+static bool note_end(struct eg_stream *stream)
+{
+    struct eg_buffer plain = EG_BUFFER_INIT;
+    stream->end_noted = true;
+    if (stream->format.transport == EG_TRANSPORT_SSE)
+        eg_frame_add_retry(&plain, eg_jitter_ms(worker_of(stream)->settings.retry_ms, 50));
+    return set_note(stream, &plain, true);
+}
+
+/* --- sending ----------------------------------------------------------------------------------------------------- */
+
+static enum sent after_error(void)
+{
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS ? SENT_FULL : SENT_FAILED;
+}
+
+static enum sent send_note(struct eg_stream *stream)
+{
+    while (stream->note_sent < stream->note.length) {
+        ssize_t sent = send(stream->fd, stream->note.data + stream->note_sent, stream->note.length - stream->note_sent,
+                            MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0)
+            return after_error();
+        stream->note_sent += (size_t)sent;
+        eg_metrics_add(worker_of(stream)->metrics, EG_METRIC_SENT_BYTES, sent);
+    }
+    eg_buffer_done(&stream->note);
+    stream->note_sent = 0;
+    return SENT_ALL;
+}
+
+/* Collects the frames from subscriber.next on. False: out of memory. */
+static bool collect(const struct eg_stream *stream, struct run *run)
+{
+    const struct eg_journal *journal = stream->set->journal;
+    const struct eg_subscriber *subscriber = &stream->subscriber;
+    size_t limit = stream->ending && stream->offset > 0 ? 1 : RUN_FRAMES;
+    size_t skip = stream->offset;
+    run->count = 0;
+    run->bytes = 0;
+    run->next = eg_subscriber_find(subscriber, journal, subscriber->next);
+    while (run->next != 0 && run->count < limit && run->bytes < RUN_BYTES) {
+        const struct eg_journal_entry *entry = eg_journal_at(journal, run->next);
+        if (!entry->event)
+            break;
+        const struct eg_frame *frame = eg_event_frame(entry->event, stream->format);
+        if (!frame)
+            return false;
+        const char *start = stream->chunked ? frame->bytes : frame->bytes + frame->inner_offset;
+        size_t length = stream->chunked ? frame->chunked_length : frame->inner_length;
+        run->parts[run->count] = (struct iovec){(char *)(uintptr_t)start + skip, length - skip};
+        run->places[run->count++] = run->next;
+        run->bytes += length - skip;
+        skip = 0;
+        run->next = eg_subscriber_following(subscriber, journal, run->next);
+    }
+    return true;
+}
+
+/* Moves on by what sendmsg() took. */
+static void advance(struct eg_stream *stream, const struct run *run, size_t sent)
+{
+    struct eg_metrics *metrics = worker_of(stream)->metrics;
+    size_t whole = 0;
+    eg_metrics_add(metrics, EG_METRIC_SENT_BYTES, (int64_t)sent);
+    while (whole < run->count && sent >= run->parts[whole].iov_len)
+        sent -= run->parts[whole++].iov_len;
+    if (whole > 0) {
+        stream->told = run->places[whole - 1];
+        stream->subscriber.next = stream->told + 1;
+        stream->offset = 0;
+        eg_metrics_add(metrics, EG_METRIC_DELIVERIES, (int64_t)whole);
+    }
+    if (whole < run->count) {
+        stream->subscriber.next = run->places[whole];
+        stream->offset += sent;
+    }
+}
+
+static enum sent send_run(struct eg_stream *stream, struct run *run)
+{
+    struct msghdr message = {.msg_iov = run->parts, .msg_iovlen = run->count};
+    ssize_t sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0)
+        return after_error();
+    advance(stream, run, (size_t)sent);
+    return (size_t)sent < run->bytes ? SENT_FULL : SENT_ALL;
+}
+
+static bool half_sent_is_gone(const struct eg_stream *stream)
+{
+    return stream->offset > 0 && stream->subscriber.next < eg_journal_tail(stream->set->journal);
+}
+
+/* One round; sets `ret_done` when there is nothing more to send now. */
+static enum sent flush_round(struct eg_stream *stream, bool *ret_done)
+{
+    struct run run;
+    struct eg_subscriber *subscriber = &stream->subscriber;
+    enum sent sent = send_note(stream);
+    *ret_done = false;
+    if (sent != SENT_ALL)
+        return sent;
+    if (stream->end_noted)
+        return SENT_FAILED; /* the end is out: close */
+    if (stream->ending && stream->offset == 0)
+        return note_end(stream) ? SENT_ALL : SENT_FAILED;
+    if (!subscriber->lagging) {
+        *ret_done = true;
+        return SENT_ALL;
+    }
+    if (subscriber->next < eg_journal_tail(stream->set->journal))
+        return note_passed_by(stream) ? SENT_ALL : SENT_FAILED;
+    if (!collect(stream, &run))
+        return SENT_FAILED; /* the client comes back with its cursor */
+    if (run.count > 0)
+        sent = send_run(stream, &run);
+    if (sent != SENT_ALL)
+        return sent;
+    if (run.next == 0)
+        subscriber->lagging = false;
+    else if (run.count == 0) { /* a break comes next */
+        subscriber->next = run.next;
+        return note_break(stream) ? SENT_ALL : SENT_FAILED;
+    }
+    return SENT_ALL;
+}
+
+/* The socket is full: waits for room. */
+static void block(struct eg_stream *stream)
+{
+    if (stream->blocked)
+        return;
+    stream->blocked = true;
+    eg_metrics_add(worker_of(stream)->metrics, EG_METRIC_BLOCKED, 1);
+    if (eg_loop_change(worker_of(stream)->loop, stream->fd, EPOLLIN | EPOLLRDHUP | EPOLLOUT, &stream->watch) != 0)
+        stream_close(stream);
+}
+
+static void flush(struct eg_subscriber *subscriber)
+{
+    struct eg_stream *stream = EG_CONTAINER_OF(subscriber, struct eg_stream, subscriber);
+    if (half_sent_is_gone(stream)) {
+        eg_metrics_add(worker_of(stream)->metrics, EG_METRIC_HALF_SENT, 1);
+        stream_close(stream);
+        return;
+    }
+    for (int round = 0; round < FLUSH_ROUNDS; round++) {
+        bool done;
+        switch (flush_round(stream, &done)) {
+        case SENT_FAILED:
+            stream_close(stream);
+            return;
+        case SENT_FULL:
+            block(stream);
+            return;
+        case SENT_ALL:
+            if (done)
+                return;
+        }
+    }
+    eg_subscribers_dirty(stream->set->subscribers, subscriber);
+}
+
+/* What a client sends after its request means nothing. */
+static bool discard_input(int fd)
+{
+    char scrap[4096];
+    ssize_t got = recv(fd, scrap, sizeof(scrap), MSG_DONTWAIT);
+    return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+static void ready(struct eg_watch *watch, uint32_t epoll_events)
+{
+    struct eg_stream *stream = EG_CONTAINER_OF(watch, struct eg_stream, watch);
+    if ((epoll_events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) ||
+        ((epoll_events & EPOLLIN) && !discard_input(stream->fd))) {
+        stream_close(stream);
+        return;
+    }
+    if (!(epoll_events & EPOLLOUT) || !stream->blocked)
+        return;
+    unblock(stream);
+    if (eg_loop_change(worker_of(stream)->loop, stream->fd, EPOLLIN | EPOLLRDHUP, watch) != 0)
+        stream_close(stream);
+    else
+        eg_subscribers_dirty(stream->set->subscribers, &stream->subscriber);
+}
+
+/* --- heartbeats -------------------------------------------------------------------------------------------------- */
+
+static void beat(struct eg_stream *stream)
+{
+    if (half_sent_is_gone(stream)) {
+        eg_metrics_add(worker_of(stream)->metrics, EG_METRIC_HALF_SENT, 1);
+        stream_close(stream);
+        return;
+    }
+    if (stream->subscriber.lagging || stream->ending || stream->note.length > 0)
+        return; /* it has something to send anyway */
+    struct eg_buffer plain = EG_BUFFER_INIT;
+    uint64_t place = eg_subscriber_place(&stream->subscriber, stream->set->journal);
+    if (place == stream->told) {
+        eg_frame_add_heartbeat(&plain, stream->format.transport);
+    } else {
+        char cursor[EG_CURSOR_SIZE];
+        eg_set_cursor(stream->set, place, cursor);
+        eg_frame_add_cursor(&plain, stream->format.transport, cursor);
+        stream->told = place;
+    }
+    if (set_note(stream, &plain, false))
+        eg_subscribers_dirty(stream->set->subscribers, &stream->subscriber);
+    else
+        stream_close(stream);
+}
+
+static void heartbeats_due(struct eg_timer *timer)
+{
+    struct eg_worker *worker = EG_CONTAINER_OF(timer, struct eg_worker, heartbeat);
+    uint64_t now_ms = eg_loop_now_ms(worker->loop);
+    struct eg_stream *stream;
+    while ((stream = TAILQ_FIRST(&worker->streams)) && stream->beat_ms <= now_ms) {
+        stream->beat_ms = now_ms + worker->settings.heartbeat_ms;
+        TAILQ_REMOVE(&worker->streams, stream, entry);
+        TAILQ_INSERT_TAIL(&worker->streams, stream, entry);
+        beat(stream);
+    }
+    eg_streams_arm_heartbeat(worker);
+}
+
+void eg_streams_arm_heartbeat(struct eg_worker *worker)
+{
+    const struct eg_stream *first = TAILQ_FIRST(&worker->streams);
+    worker->heartbeat.fire = heartbeats_due;
+    if (first && worker->heartbeat.heap_index == 0 &&
+        eg_timer_set(worker->loop, &worker->heartbeat, first->beat_ms) != 0)
+        eg_log(EG_LOG_WARN, "no memory for the heartbeat timer");
+}
+
+/* --- beginning and ending ---------------------------------------------------------------------------------------- */
+
+const char *eg_transport_content_type(enum eg_transport transport)
+{
+    static const char *const types[] = {"text/event-stream", "application/x-ndjson", "application/json"};
+    return types[transport];
+}
+
+static struct eg_stream *stream_new(struct eg_subscription *subscription, const struct eg_exchange *exchange, int fd)
+{
+    struct eg_worker_set *set = subscription->set;
+    struct eg_stream *stream = calloc(1, sizeof(*stream));
+    if (!stream)
+        return NULL;
+    stream->watch.ready = ready;
+    stream->subscriber.flush = flush;
+    stream->set = set;
+    stream->subscription = subscription;
+    stream->client = exchange->client;
+    stream->format = subscription->request.format;
+    stream->chunked = !exchange->http_1_0;
+    stream->fd = fd;
+    if (eg_subscribers_add(set->subscribers, &stream->subscriber, subscription->channels, subscription->channel_count,
+                           subscription->beginning.place) != 0) {
+        free(stream);
+        return NULL;
+    }
+    if (eg_loop_add(set->worker->loop, fd, EPOLLIN | EPOLLRDHUP, &stream->watch) != 0) {
+        eg_subscribers_remove(set->subscribers, &stream->subscriber);
+        free(stream);
+        return NULL;
+    }
+    return stream;
+}
+
+/* The head is out: the socket is ours. */
+static void taken(struct eg_exchange *exchange, int fd)
+{
+    struct eg_subscription *subscription = exchange->state;
+    struct eg_worker *worker = subscription->set->worker;
+    subscription->exchange = NULL;
+    struct eg_stream *stream = stream_new(subscription, exchange, fd);
+    if (!stream) {
+        close(fd);
+        eg_client_free(exchange->client);
+        eg_subscription_free(subscription);
+        return;
+    }
+    stream->beat_ms = eg_loop_now_ms(worker->loop) + worker->settings.heartbeat_ms;
+    TAILQ_INSERT_TAIL(&worker->streams, stream, entry);
+    worker->stream_count++;
+    eg_metrics_add(worker->metrics, stream_gauges[stream->format.transport], 1);
+    if (!note_beginning(stream)) {
+        stream_close(stream);
+        return;
+    }
+    eg_beginning_done(&subscription->beginning);
+    eg_subscription_request_done(&subscription->request);
+    eg_streams_arm_heartbeat(worker);
+    flush(&stream->subscriber);
+}
+
+void eg_stream_begin(struct eg_subscription *subscription)
+{
+    eg_exchange_stream(subscription->exchange, eg_transport_content_type(subscription->request.format.transport),
+                       taken);
+}
+
+void eg_streams_end(struct eg_worker *worker)
+{
+    struct eg_stream *stream;
+    TAILQ_FOREACH (stream, &worker->streams, entry) {
+        stream->ending = true;
+        if (!stream->blocked)
+            eg_subscribers_dirty(stream->set->subscribers, &stream->subscriber);
+    }
+}
+
+void eg_streams_close(struct eg_worker *worker)
+{
+    while (!TAILQ_EMPTY(&worker->streams))
+        stream_close(TAILQ_FIRST(&worker->streams));
+}

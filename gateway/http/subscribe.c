@@ -1,0 +1,497 @@
+/*
+ * Subscriptions up to their first cursor.
+ *
+ * A subscription holds its channels from the moment it is accepted. Holding a channel that the set lists by name costs
+ * nothing; holding one that it gives by a pattern asks the listener for it when this worker's first holder comes (a
+ * want), and says so when the last has gone (an unwant). Only the listener's answer to the latest want makes the
+ * channel confirmed: an UNLISTEN that was under way when the want was sent can therefore never be overlooked. A
+ * subscription is pending until the set is up, all its channels are confirmed, and its cursor, if another worker made
+ * it a moment ago, has arrived here too. Then it is decided, once, where it begins and whether anything is missing.
+ */
+#include "eventgate/subscribe.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "eventgate/backoff.h"
+#include "eventgate/log.h"
+#include "eventgate/poll.h"
+#include "eventgate/selection.h"
+#include "eventgate/stream.h"
+
+/* Connections that streams leave free for probes and publishers. */
+#define RESERVED_CONNECTIONS 64u
+#define LISTED_CHANNELS_MAX 20u
+
+/* --- refusing ---------------------------------------------------------------------------------------------------- */
+
+void eg_subscribe_shed(struct eg_worker *worker, struct eg_exchange *exchange, enum eg_transport transport,
+                       enum eg_problem problem, const char *detail)
+{
+    if (transport != EG_TRANSPORT_SSE) {
+        eg_exchange_problem(exchange, problem, detail, NULL);
+        return;
+    }
+    struct eg_buffer body = EG_BUFFER_INIT;
+    eg_frame_add_retry(&body, eg_jitter_ms(worker->settings.retry_ms, 50));
+    eg_exchange_reply(exchange, 200, "text/event-stream", &body,
+                      (struct eg_header[]){{"X-Accel-Buffering", "no"}, {"Connection", "close"}, {NULL, NULL}});
+}
+
+void eg_unknown_channel(struct eg_worker *worker, struct eg_exchange *exchange, struct eg_bytes name)
+{
+    const struct eg_config *config = worker->shared->config;
+    struct eg_buffer detail = EG_BUFFER_INIT;
+    uint32_t listed = 0, more = 0;
+    eg_buffer_add_string(&detail, "There is no channel \"");
+    eg_buffer_add(&detail, name.data, name.length);
+    eg_buffer_add_string(&detail, "\". The channels here: ");
+    for (size_t s = 0; s < config->set_count; s++) {
+        for (size_t i = 0; i < config->sets[s].live_count; i++) {
+            if (listed == LISTED_CHANNELS_MAX) {
+                more++;
+                continue;
+            }
+            eg_buffer_add_string(&detail, listed++ ? ", " : "");
+            eg_buffer_add(&detail, config->sets[s].live[i].text, config->sets[s].live[i].length);
+        }
+    }
+    if (more > 0)
+        eg_buffer_add_format(&detail, ", and %" PRIu32 " more (GET /channels)", more);
+    eg_buffer_add_string(
+        &detail, name.length > EG_LIVE_CHANNEL_MAX_BYTES ? ". A name in PostgreSQL has at most 63 bytes." : ".");
+    eg_buffer_add(&detail, "", 1);
+    eg_exchange_problem(exchange, EG_PROBLEM_UNKNOWN_CHANNEL, detail.failed ? "" : detail.data, NULL);
+    eg_buffer_done(&detail);
+}
+
+static void refuse(struct eg_exchange *exchange, const struct eg_refusal *refusal)
+{
+    eg_exchange_problem(exchange, refusal->problem, refusal->detail, NULL);
+}
+
+static void no_memory(struct eg_worker *worker, struct eg_exchange *exchange, enum eg_transport transport)
+{
+    eg_subscribe_shed(worker, exchange, transport, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again.");
+}
+
+/* --- holding channels -------------------------------------------------------------------------------------------- */
+
+static struct eg_journal_channel *hold(struct eg_worker_set *set, const char *name, size_t length, bool exact)
+{
+    struct eg_journal_channel *channel = eg_journal_channel(set->journal, name, length, true);
+    if (!channel)
+        return NULL;
+    struct eg_holding *holding = channel->holding;
+    if (!holding) {
+        holding = channel->holding = calloc(1, sizeof(*holding));
+        if (!holding)
+            return NULL;
+    }
+    if (holding->holders++ > 0)
+        return channel;
+    holding->refusal = NULL;
+    holding->confirmed = exact;
+    holding->exact = exact;
+    if (!exact) {
+        const struct eg_worker_port *port = &set->worker->shared->port;
+        holding->want = ++set->next_want;
+        port->want(port->context, set->index, set->worker->index, name, length, holding->want);
+    }
+    return channel;
+}
+
+static void drop_if_unused(struct eg_worker_set *set, struct eg_journal_channel *channel)
+{
+    struct eg_holding *holding = channel->holding;
+    if (channel->channel || (holding && holding->holders > 0))
+        return;
+    free(holding);
+    channel->holding = NULL;
+    eg_subscribers_forget(channel);
+    eg_journal_channel_drop(set->journal, channel);
+}
+
+static void let_go(struct eg_worker_set *set, struct eg_journal_channel *channel)
+{
+    struct eg_holding *holding = channel->holding;
+    if (--holding->holders > 0)
+        return;
+    if (!holding->exact) {
+        const struct eg_worker_port *port = &set->worker->shared->port;
+        size_t length;
+        const char *name = eg_journal_channel_name(channel, &length);
+        holding->confirmed = false;
+        port->unwant(port->context, set->index, set->worker->index, name, length);
+    }
+    drop_if_unused(set, channel);
+}
+
+void eg_subscribe_listened(struct eg_worker_set *set, struct eg_journal_channel *channel, uint64_t want)
+{
+    struct eg_holding *holding = channel->holding;
+    set->changed = true;
+    if (holding && want != 0 && holding->want == want)
+        holding->confirmed = true;
+}
+
+void eg_subscribe_refused(struct eg_worker_set *set, const char *name, uint64_t want, const char *refusal)
+{
+    struct eg_journal_channel *channel = eg_journal_channel(set->journal, name, strlen(name), false);
+    struct eg_holding *holding = channel ? channel->holding : NULL;
+    if (!holding || holding->want != want)
+        return;
+    holding->refusal = refusal;
+    set->changed = true;
+}
+
+void eg_subscribe_unlistened(struct eg_worker_set *set, struct eg_journal_channel *channel)
+{
+    drop_if_unused(set, channel);
+}
+
+/* --- where it begins --------------------------------------------------------------------------------------------- */
+
+void eg_set_cursor(const struct eg_worker_set *set, uint64_t place, char ret_text[EG_CURSOR_SIZE])
+{
+    struct eg_cursor cursor;
+    eg_journal_cursor(set->journal, place, &cursor);
+    eg_cursor_format(&cursor, ret_text);
+}
+
+void eg_beginning_done(struct eg_beginning *beginning)
+{
+    free(beginning->missed);
+    beginning->missed = NULL;
+    beginning->missed_count = 0;
+}
+
+int eg_beginning_at(const struct eg_worker_set *set, struct eg_journal_channel *const *channels, uint32_t count,
+                    uint64_t place, enum eg_gap_reason reason, struct eg_beginning *ret_beginning)
+{
+    struct eg_beginning beginning = {.place = UINT64_MAX, .reason = reason};
+    struct eg_bytes *missed = calloc(count, sizeof(*missed));
+    if (!missed)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t floor = eg_journal_floor(set->journal, channels[i]);
+        uint64_t from = floor > place ? floor : place;
+        if (from < beginning.place)
+            beginning.place = from;
+        if (floor <= place)
+            continue;
+        if (floor > beginning.gap_to)
+            beginning.gap_to = floor;
+        missed[beginning.missed_count].data =
+            eg_journal_channel_name(channels[i], &missed[beginning.missed_count].length);
+        beginning.missed_count++;
+    }
+    beginning.has_gap = beginning.missed_count > 0;
+    beginning.missed = missed;
+    *ret_beginning = beginning;
+    return 0;
+}
+
+/* Everything before the head is missing, whatever the journal holds: what the cursor means is not known here. */
+static int begin_at_head(const struct eg_subscription *subscription, enum eg_gap_reason reason,
+                         struct eg_beginning *ret_beginning)
+{
+    uint64_t head = eg_journal_head(subscription->set->journal);
+    struct eg_bytes *missed = calloc(subscription->channel_count, sizeof(*missed));
+    if (!missed)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < subscription->channel_count; i++)
+        missed[i].data = eg_journal_channel_name(subscription->channels[i], &missed[i].length);
+    *ret_beginning = (struct eg_beginning){.place = head,
+                                           .has_gap = true,
+                                           .reason = reason,
+                                           .gap_to = head,
+                                           .missed = missed,
+                                           .missed_count = subscription->channel_count};
+    return 0;
+}
+
+static int begin_earliest(const struct eg_subscription *subscription, struct eg_beginning *ret_beginning)
+{
+    int error = eg_beginning_at(subscription->set, subscription->channels, subscription->channel_count, 0,
+                                EG_GAP_RETENTION, ret_beginning);
+    if (!error)
+        ret_beginning->has_gap = false; /* it asked for what there is */
+    return error;
+}
+
+static int begin_at_cursor(const struct eg_subscription *subscription, struct eg_beginning *ret_beginning)
+{
+    const struct eg_worker_set *set = subscription->set;
+    const struct eg_cursor *cursor = &subscription->request.cursor;
+    struct eg_epoch epoch;
+    uint64_t head, place;
+    if (cursor->tag[0] != '\0') /* of a log, and this set has none */
+        return begin_at_head(subscription, EG_GAP_UNKNOWN, ret_beginning);
+    if (!cursor->has_live)
+        return begin_at_head(subscription, EG_GAP_RECONNECT, ret_beginning);
+    eg_set_status_head(set->status, &epoch, &head);
+    switch (eg_journal_find(set->journal, cursor, &epoch, head, &place)) {
+    case EG_JOURNAL_KNOWN:
+        return eg_beginning_at(set, subscription->channels, subscription->channel_count, place, EG_GAP_RETENTION,
+                               ret_beginning);
+    case EG_JOURNAL_AHEAD:
+        return -EAGAIN;
+    case EG_JOURNAL_ALIEN:
+        break;
+    }
+    return begin_at_head(subscription, EG_GAP_RECONNECT, ret_beginning);
+}
+
+/* 0, -EAGAIN: the cursor has yet to arrive on this worker, or -ENOMEM. */
+static int decide_beginning(struct eg_subscription *subscription)
+{
+    struct eg_beginning *beginning = &subscription->beginning;
+    switch (subscription->request.after) {
+    case EG_AFTER_EARLIEST:
+        return begin_earliest(subscription, beginning);
+    case EG_AFTER_CURSOR:
+        return begin_at_cursor(subscription, beginning);
+    case EG_AFTER_NONSENSE:
+        return begin_at_head(subscription, EG_GAP_UNKNOWN, beginning);
+    case EG_AFTER_NOW:
+        break;
+    }
+    *beginning = (struct eg_beginning){.place = eg_journal_head(subscription->set->journal)};
+    return 0;
+}
+
+/* --- the life of a subscription ---------------------------------------------------------------------------------- */
+
+static void stop_waiting(struct eg_subscription *subscription)
+{
+    if (!subscription->pending)
+        return;
+    subscription->pending = false;
+    TAILQ_REMOVE(&subscription->set->pending, subscription, entry);
+    eg_timer_cancel(subscription->set->worker->loop, &subscription->deadline);
+}
+
+void eg_subscription_free(struct eg_subscription *subscription)
+{
+    if (!subscription)
+        return;
+    stop_waiting(subscription);
+    if (subscription->exchange)
+        subscription->exchange->gone = NULL;
+    eg_beginning_done(&subscription->beginning);
+    for (uint32_t i = 0; i < subscription->channel_count; i++)
+        let_go(subscription->set, subscription->channels[i]);
+    free(subscription->channels);
+    eg_subscription_request_done(&subscription->request);
+    free(subscription);
+}
+
+static void exchange_gone(struct eg_exchange *exchange)
+{
+    struct eg_subscription *subscription = exchange->state;
+    subscription->exchange = NULL;
+    eg_subscription_free(subscription);
+}
+
+static void shed_pending(struct eg_subscription *subscription, enum eg_problem problem, const char *detail)
+{
+    struct eg_exchange *exchange = subscription->exchange;
+    struct eg_worker *worker = subscription->set->worker;
+    enum eg_transport transport = subscription->request.format.transport;
+    eg_subscription_free(subscription);
+    eg_subscribe_shed(worker, exchange, transport, problem, detail);
+}
+
+static void waited_too_long(struct eg_timer *timer)
+{
+    struct eg_subscription *subscription = EG_CONTAINER_OF(timer, struct eg_subscription, deadline);
+    struct eg_worker *worker = subscription->set->worker;
+    eg_metrics_add(worker->metrics, EG_METRIC_LIMIT_SUBSCRIBE_TIME, 1);
+    shed_pending(
+        subscription, EG_PROBLEM_DATABASE_AWAY,
+        "The gateway could not LISTEN to this channel in time (subscribe_timeout): its database is away. Try again.");
+}
+
+static void count_accepted(const struct eg_subscription *subscription)
+{
+    static const enum eg_metric transports[] = {EG_METRIC_SUBSCRIBED_SSE, EG_METRIC_SUBSCRIBED_NDJSON,
+                                                EG_METRIC_SUBSCRIBED_POLL};
+    static const enum eg_metric reasons[] = {EG_METRIC_GAPS_RECONNECT, EG_METRIC_GAPS_RETENTION, EG_METRIC_GAPS_SLOW,
+                                             EG_METRIC_GAPS_FAILOVER, EG_METRIC_GAPS_UNKNOWN};
+    struct eg_metrics *metrics = subscription->set->worker->metrics;
+    const struct eg_beginning *beginning = &subscription->beginning;
+    eg_metrics_add(metrics, transports[subscription->request.format.transport], 1);
+    if (subscription->request.has_cursor)
+        eg_metrics_add(metrics, beginning->has_gap ? EG_METRIC_RESUME_GAP : EG_METRIC_RESUME_EXACT, 1);
+    if (beginning->has_gap)
+        eg_metrics_add(metrics, reasons[beginning->reason], 1);
+}
+
+/* Begins, or is answered with the reason why not. Returns false if it has to wait. */
+static bool try_to_begin(struct eg_subscription *subscription)
+{
+    struct eg_worker_set *set = subscription->set;
+    for (uint32_t i = 0; i < subscription->channel_count; i++) {
+        const struct eg_holding *holding = subscription->channels[i]->holding;
+        if (holding->refusal) {
+            shed_pending(subscription, EG_PROBLEM_OVERLOADED, holding->refusal);
+            return true;
+        }
+    }
+    if (!set->up)
+        return false;
+    for (uint32_t i = 0; i < subscription->channel_count; i++) {
+        const struct eg_holding *holding = subscription->channels[i]->holding;
+        if (!subscription->channels[i]->channel || !holding->confirmed)
+            return false;
+    }
+    int error = decide_beginning(subscription);
+    if (error == -EAGAIN)
+        return false;
+    if (error) {
+        shed_pending(subscription, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again.");
+        return true;
+    }
+    stop_waiting(subscription);
+    count_accepted(subscription);
+    if (subscription->request.format.transport == EG_TRANSPORT_POLL)
+        eg_poll_begin(subscription);
+    else
+        eg_stream_begin(subscription);
+    return true;
+}
+
+static void wait_for_it(struct eg_subscription *subscription)
+{
+    struct eg_worker *worker = subscription->set->worker;
+    subscription->pending = true;
+    TAILQ_INSERT_TAIL(&subscription->set->pending, subscription, entry);
+    subscription->deadline.fire = waited_too_long;
+    eg_exchange_suspend(subscription->exchange);
+    if (eg_timer_set(worker->loop, &subscription->deadline,
+                     eg_loop_now_ms(worker->loop) + worker->settings.subscribe_timeout_ms) != 0)
+        shed_pending(subscription, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again.");
+}
+
+void eg_subscribe_retry(struct eg_worker_set *set)
+{
+    struct eg_subscription *subscription = TAILQ_FIRST(&set->pending);
+    while (subscription) {
+        struct eg_subscription *next = TAILQ_NEXT(subscription, entry);
+        try_to_begin(subscription);
+        subscription = next;
+    }
+}
+
+void eg_subscribe_drain(struct eg_worker_set *set)
+{
+    while (!TAILQ_EMPTY(&set->pending))
+        shed_pending(TAILQ_FIRST(&set->pending), EG_PROBLEM_DRAINING, "This gateway is shutting down. Try again.");
+}
+
+static bool streams_are_full(const struct eg_worker *worker)
+{
+    uint32_t limit = worker->settings.max_connections;
+    uint32_t reserved = limit > 4 * RESERVED_CONNECTIONS ? RESERVED_CONNECTIONS : limit / 4;
+    return eg_intake_counts_total(worker->shared->counts) > limit - reserved;
+}
+
+/* Makes the subscription and holds its channels. 0, -EINVAL (answered), or -ENOMEM. */
+static int accept_subscription(struct eg_worker *worker, struct eg_exchange *exchange,
+                               struct eg_subscription_request *request, struct eg_subscription **ret_subscription)
+{
+    struct eg_selection selection;
+    int error = eg_selection_make(worker->shared->config, request, &selection);
+    if (error == -ENOENT)
+        eg_unknown_channel(worker, exchange, selection.unknown);
+    else if (error == -EINVAL)
+        refuse(exchange, &selection.refusal);
+    if (error)
+        return error == -ENOMEM ? error : -EINVAL;
+
+    struct eg_subscription *subscription = calloc(1, sizeof(*subscription));
+    struct eg_journal_channel **channels = calloc(selection.count, sizeof(struct eg_journal_channel *));
+    if (!subscription || !channels) {
+        free(subscription);
+        free(channels);
+        eg_selection_done(&selection);
+        return -ENOMEM;
+    }
+    subscription->set = &worker->sets[selection.set];
+    subscription->exchange = exchange;
+    subscription->channels = channels;
+    subscription->request = *request;
+    memset(request, 0, sizeof(*request));
+    for (size_t i = 0; i < selection.count; i++) {
+        channels[i] = hold(subscription->set, selection.channels[i].name.data, selection.channels[i].name.length,
+                           selection.channels[i].exact);
+        if (!channels[i]) {
+            eg_selection_done(&selection);
+            eg_subscription_free(subscription);
+            return -ENOMEM;
+        }
+        subscription->channel_count++;
+    }
+    eg_selection_done(&selection);
+    *ret_subscription = subscription;
+    return 0;
+}
+
+static void answer_head(struct eg_exchange *exchange, enum eg_transport transport)
+{
+    struct eg_buffer empty = EG_BUFFER_INIT;
+    eg_buffer_add_string(&empty, "");
+    if (transport == EG_TRANSPORT_POLL)
+        eg_exchange_reply(exchange, 200, "application/json", &empty, NULL);
+    else
+        eg_exchange_stream(exchange, eg_transport_content_type(transport), NULL);
+    eg_buffer_done(&empty);
+}
+
+void eg_subscribe_handle(struct eg_worker *worker, struct eg_exchange *exchange)
+{
+    struct eg_subscription_request request;
+    struct eg_subscription *subscription;
+    struct eg_refusal refusal;
+    int error = eg_subscription_request_read(
+        &exchange->target, exchange->channel, eg_exchange_header(exchange, "Accept"),
+        eg_exchange_header(exchange, "Last-Event-ID"), worker->settings.max_channels_per_stream, &request, &refusal);
+    if (error == -EINVAL) {
+        if (refusal.problem == EG_PROBLEM_TOO_MANY_CHANNELS)
+            eg_metrics_add(worker->metrics, EG_METRIC_LIMIT_CHANNELS, 1);
+        refuse(exchange, &refusal);
+        return;
+    }
+    if (error) {
+        no_memory(worker, exchange, EG_TRANSPORT_NDJSON);
+        return;
+    }
+    enum eg_transport transport = request.format.transport;
+    if (worker->draining) {
+        eg_subscribe_shed(worker, exchange, transport, EG_PROBLEM_DRAINING,
+                          "This gateway is shutting down. Try again.");
+    } else if (streams_are_full(worker)) {
+        eg_metrics_add(worker->metrics, EG_METRIC_LIMIT_CONNECTIONS, 1);
+        eg_subscribe_shed(worker, exchange, transport, EG_PROBLEM_OVERLOADED,
+                          "All places for streams are taken (max_connections). Try again later.");
+    } else {
+        error = accept_subscription(worker, exchange, &request, &subscription);
+        if (error == -ENOMEM)
+            no_memory(worker, exchange, transport);
+        else if (!error && exchange->method == EG_METHOD_HEAD) {
+            subscription->exchange = NULL;
+            eg_subscription_free(subscription);
+            answer_head(exchange, transport);
+        } else if (!error) {
+            exchange->state = subscription;
+            exchange->gone = exchange_gone;
+            if (!try_to_begin(subscription))
+                wait_for_it(subscription);
+        }
+    }
+    eg_subscription_request_done(&request);
+}

@@ -1,0 +1,296 @@
+/*
+ * A worker's turn: take each set's feed and bring journal and index up to date; let pending subscriptions look again;
+ * deliver the mailbox; flush every subscriber that lacks something; let libmicrohttpd run.
+ *
+ * Draining: nothing new is begun, streams end, waiting polls and subscriptions are answered, requests under way are
+ * finished. The listening sockets stay open until nothing is left, so that nobody is refused a connection meanwhile;
+ * then, or at the deadline, the loop stops.
+ */
+#include "eventgate/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "eventgate/log.h"
+#include "eventgate/poll.h"
+#include "eventgate/stream.h"
+#include "eventgate/subscribe.h"
+
+/* --- feeds ------------------------------------------------------------------------------------------------------- */
+
+static void append_event(struct eg_worker_set *set, struct eg_feed_item *item)
+{
+    struct eg_journal_channel *channel = item->event->channel->slots[set->worker->index].local;
+    int error = eg_journal_append_event(set->journal, item->event);
+    item->event = NULL; /* taken over */
+    /* Out of memory, the journal has a hole here, which a subscriber sees as having been passed by. */
+    if (error)
+        eg_metrics_add(set->metrics, EG_METRIC_FEED_DROPPED, 1);
+    if (channel)
+        eg_subscribers_mark(set->subscribers, channel, item->place);
+}
+
+static void append_break(struct eg_worker_set *set, const struct eg_feed_item *item)
+{
+    if (eg_journal_append_break(set->journal, item->epoch, item->place) != 0)
+        eg_log(EG_LOG_ERROR, "no memory for a break in the journal", EG_LOG_STR("set", set->config->name));
+    eg_subscribers_mark_all(set->subscribers, item->place);
+    set->up = true;
+    set->changed = true;
+}
+
+static void mark_dropped(struct eg_worker_set *set, const struct eg_feed_item *item)
+{
+    struct eg_journal_channel *channel = item->channel->slots[set->worker->index].local;
+    uint64_t seen = eg_journal_head(set->journal);
+    eg_journal_mark_dropped(set->journal, item->channel, item->place);
+    if (channel)
+        eg_subscribers_mark(set->subscribers, channel, seen + 1);
+}
+
+static void apply(struct eg_worker_set *set, struct eg_feed_item *item)
+{
+    struct eg_journal_channel *channel;
+    switch (item->kind) {
+    case EG_FEED_EVENT:
+        append_event(set, item);
+        break;
+    case EG_FEED_DROPPED:
+        mark_dropped(set, item);
+        break;
+    case EG_FEED_LISTENED:
+        channel = eg_journal_listened(set->journal, item->channel, item->place);
+        if (channel)
+            eg_subscribe_listened(set, channel, item->want);
+        else
+            eg_log(EG_LOG_ERROR, "no memory for a channel", EG_LOG_STR("set", set->config->name));
+        break;
+    case EG_FEED_UNLISTENED:
+        channel = eg_journal_unlistened(set->journal, item->channel);
+        if (channel)
+            eg_subscribe_unlistened(set, channel);
+        break;
+    case EG_FEED_REFUSED:
+        eg_subscribe_refused(set, item->name, item->want, item->refusal);
+        break;
+    case EG_FEED_LOST:
+        set->up = false;
+        break;
+    case EG_FEED_BREAK:
+        append_break(set, item);
+        break;
+    }
+}
+
+static void show_journal(struct eg_worker_set *set)
+{
+    int64_t events = (int64_t)(eg_journal_head(set->journal) + 1 - eg_journal_tail(set->journal));
+    int64_t bytes = (int64_t)eg_journal_bytes(set->journal);
+    eg_metrics_add(set->metrics, EG_METRIC_JOURNAL_EVENTS, events - set->shown_events);
+    eg_metrics_add(set->metrics, EG_METRIC_JOURNAL_BYTES, bytes - set->shown_bytes);
+    set->shown_events = events;
+    set->shown_bytes = bytes;
+}
+
+static void take_feed(struct eg_worker_set *set)
+{
+    struct eg_feed_item *items;
+    size_t count = eg_feed_take(set->feed, &items);
+    if (count == 0)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        apply(set, &items[i]);
+        eg_feed_item_done(&items[i]);
+    }
+    show_journal(set);
+    /* A cursor may have been ahead of this worker, so that any event can be what a subscription waits for. */
+    if (!TAILQ_EMPTY(&set->pending))
+        eg_subscribe_retry(set);
+}
+
+/* --- the turn ---------------------------------------------------------------------------------------------------- */
+
+static bool is_idle(const struct eg_worker *worker)
+{
+    return worker->stream_count == 0 && eg_server_exchanges(worker->server) == 0;
+}
+
+static void turn(void *context)
+{
+    struct eg_worker *worker = context;
+    for (uint32_t i = 0; i < worker->set_count; i++)
+        take_feed(&worker->sets[i]);
+    eg_mailbox_deliver(&worker->mailbox, worker);
+    for (uint32_t i = 0; i < worker->set_count; i++)
+        if (eg_subscribers_flush(worker->sets[i].subscribers))
+            eg_loop_again(worker->loop);
+    eg_server_turn(worker->server);
+    if (worker->draining && is_idle(worker))
+        eg_loop_stop(worker->loop);
+}
+
+static void handle(void *context, struct eg_exchange *exchange)
+{
+    struct eg_worker *worker = context;
+    bool posts = exchange->method == EG_METHOD_POST;
+    if (exchange->route == EG_ROUTE_EVENTS || exchange->route == EG_ROUTE_CHANNEL) {
+        if (posts)
+            eg_publish_handle(worker, exchange);
+        else
+            eg_subscribe_handle(worker, exchange);
+    } else {
+        eg_admin_handle(worker, exchange);
+    }
+}
+
+void eg_worker_run(struct eg_worker *worker)
+{
+    eg_loop_run(worker->loop);
+    eg_server_stop_accepting(worker->server);
+    eg_streams_close(worker);
+}
+
+/* --- messages from the main thread ------------------------------------------------------------------------------- */
+
+static void drain_is_over(struct eg_timer *timer)
+{
+    struct eg_worker *worker = EG_CONTAINER_OF(timer, struct eg_worker, drain_deadline);
+    eg_log(EG_LOG_WARN, "drain deadline: closing what is left", EG_LOG_INT("worker", worker->index),
+           EG_LOG_INT("streams", worker->stream_count), EG_LOG_INT("requests", eg_server_exchanges(worker->server)));
+    eg_loop_stop(worker->loop);
+}
+
+static void drain(struct eg_message *message, void *context)
+{
+    struct eg_worker *worker = context;
+    (void)message;
+    worker->draining = true;
+    worker->drain_deadline.fire = drain_is_over;
+    if (eg_timer_set(worker->loop, &worker->drain_deadline,
+                     eg_loop_now_ms(worker->loop) + worker->settings.drain_timeout_ms) != 0)
+        eg_loop_stop(worker->loop);
+    eg_server_drain(worker->server);
+    for (uint32_t i = 0; i < worker->set_count; i++) {
+        eg_subscribe_drain(&worker->sets[i]);
+        eg_polls_answer(&worker->sets[i]);
+    }
+    eg_streams_end(worker);
+}
+
+void eg_worker_drain(struct eg_worker *worker)
+{
+    worker->drain_message.deliver = drain;
+    eg_mailbox_post(&worker->mailbox, &worker->drain_message);
+}
+
+struct new_settings {
+    struct eg_message message;
+    struct eg_settings settings;
+};
+
+static void take_settings(struct eg_message *message, void *context)
+{
+    struct new_settings *new_settings = EG_CONTAINER_OF(message, struct new_settings, message);
+    struct eg_worker *worker = context;
+    worker->settings = new_settings->settings;
+    free(new_settings);
+}
+
+int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *settings)
+{
+    struct new_settings *new_settings = calloc(1, sizeof(*new_settings));
+    if (!new_settings)
+        return -ENOMEM;
+    new_settings->message.deliver = take_settings;
+    new_settings->settings = *settings;
+    eg_mailbox_post(&worker->mailbox, &new_settings->message);
+    return 0;
+}
+
+/* --- making and freeing ------------------------------------------------------------------------------------------ */
+
+struct eg_feed *eg_worker_feed(struct eg_worker *worker, uint32_t set)
+{
+    return worker->sets[set].feed;
+}
+
+static bool set_init(struct eg_worker *worker, uint32_t index)
+{
+    struct eg_worker_set *set = &worker->sets[index];
+    set->worker = worker;
+    set->index = index;
+    set->config = &worker->shared->config->sets[index];
+    set->status = &worker->shared->statuses[index];
+    TAILQ_INIT(&set->pending);
+    LIST_INIT(&set->polls);
+    set->metrics = eg_metrics_new(set->config->name);
+    set->feed = eg_feed_new(worker->index, set->config->journal_events, set->config->journal_bytes);
+    set->journal = eg_journal_new(worker->index, set->config->journal_events, set->config->journal_bytes);
+    set->subscribers = set->journal ? eg_subscribers_new(set->journal) : NULL;
+    return set->metrics && set->feed && set->journal && set->subscribers;
+}
+
+static void forget_channel(struct eg_journal_channel *channel, void *context)
+{
+    (void)context;
+    free(channel->holding);
+    channel->holding = NULL;
+    eg_subscribers_forget(channel);
+}
+
+static void set_done(struct eg_worker_set *set)
+{
+    if (set->journal)
+        eg_journal_visit_channels(set->journal, forget_channel, NULL);
+    eg_subscribers_free(set->subscribers);
+    eg_journal_free(set->journal);
+    eg_feed_free(set->feed);
+    eg_metrics_free(set->metrics);
+}
+
+struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared)
+{
+    struct eg_worker *worker = calloc(1, sizeof(*worker));
+    if (!worker)
+        return NULL;
+    worker->index = index;
+    worker->shared = shared;
+    worker->settings = shared->config->settings;
+    TAILQ_INIT(&worker->streams);
+    worker->metrics = eg_metrics_new(NULL);
+    worker->loop = eg_loop_new();
+    worker->sets = calloc(shared->config->set_count, sizeof(*worker->sets));
+    bool made = worker->metrics && worker->loop && worker->sets;
+    if (worker->loop)
+        eg_mailbox_init(&worker->mailbox, worker->loop);
+    while (made && worker->set_count < shared->config->set_count)
+        made = set_init(worker, worker->set_count++);
+    if (made)
+        worker->server = eg_server_new(&(struct eg_server_options){
+            worker->loop, &worker->settings, shared->counts, &shared->bodies, worker->metrics, {handle, worker}});
+    if (!worker->server) {
+        eg_log(EG_LOG_ERROR, "worker cannot start", EG_LOG_INT("worker", index), EG_LOG_STR("error", strerror(errno)));
+        eg_worker_free(worker);
+        return NULL;
+    }
+    eg_loop_on_turn(worker->loop, turn, worker);
+    return worker;
+}
+
+void eg_worker_free(struct eg_worker *worker)
+{
+    if (!worker)
+        return;
+    eg_server_free(worker->server); /* every exchange that is left says goodbye to its owner */
+    if (worker->loop) {
+        eg_mailbox_deliver(&worker->mailbox, worker); /* answers that came too late */
+        eg_mailbox_done(&worker->mailbox);
+    }
+    for (uint32_t i = 0; i < worker->set_count; i++)
+        set_done(&worker->sets[i]);
+    free(worker->sets);
+    eg_metrics_free(worker->metrics);
+    eg_loop_free(worker->loop);
+    free(worker);
+}

@@ -1,0 +1,531 @@
+/*
+ * A set's LISTEN session.
+ *
+ * A channel is
+ *     WANTED     to be LISTENed with the next command
+ *     LISTENING  its LISTEN is under way
+ *     LISTENED   its LISTEN has committed
+ *     LEAVING    its UNLISTEN is under way
+ * and has an eg_channel, known to the workers, from its first LISTEN to its UNLISTEN, through any number of sessions.
+ * One command is under way at a time. A session becomes live when no channel is WANTED or LISTENING any more: a break
+ * takes the next place and begins a new epoch.
+ *
+ * Which notifications count: those of channels that are LISTENED in a live session. One that arrives earlier was
+ * committed before the break, or before the LISTENED item, that the workers are told of afterwards; no cursor that they
+ * have given out by then lies behind it, and for older cursors the break or the channel's `since` is a gap. So none is
+ * missing in silence.
+ */
+#include "eventgate/listener.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "eventgate/connection.h"
+#include "eventgate/log.h"
+
+#define NAMES_PER_COMMAND 500u
+#define ITEMS_PER_PUSH 256u
+
+enum channel_state { WANTED, LISTENING, LISTENED, LEAVING };
+enum command { NONE, LISTEN, UNLISTEN, HEARTBEAT };
+
+struct listened {
+    enum channel_state state;
+    struct eg_channel *channel; /* a reference; NULL before the first LISTEN has committed */
+    bool permanent;
+    uint64_t since;    /* place of its LISTEN */
+    uint32_t wanting;  /* workers that want it */
+    uint64_t leave_ms; /* when nobody has wanted it: UNLISTEN from then on */
+    UT_hash_handle hh;
+    TAILQ_ENTRY(listened) entry; /* in the list of its state, or (LISTENED and unwanted) in lingering */
+    bool lingering;
+    size_t name_length;
+    uint64_t *wants; /* one a worker: number of its unanswered want, or 0; behind the name */
+    bool *wanted_by; /* one a worker; behind the wants */
+    char name[];
+};
+
+TAILQ_HEAD(listened_list, listened);
+
+struct eg_listener {
+    struct eg_loop *loop;
+    const struct eg_config_set *set;
+    uint32_t workers;
+    struct eg_set_status *status;
+    struct eg_metrics *metrics;
+    struct eg_listener_sink sink;
+    struct eg_connection *connection;
+    struct listened *channels;      /* hash by name */
+    struct listened_list wanted;    /* WANTED */
+    struct listened_list under_way; /* LISTENING or LEAVING */
+    struct listened_list lingering; /* by leave_ms */
+    struct eg_timer linger_timer;
+    enum command command;
+    bool failed; /* the command under way */
+    bool live;
+    struct eg_epoch epoch;
+    uint64_t head;
+    struct eg_feed_item items[ITEMS_PER_PUSH]; /* events on their way to the workers */
+    size_t item_count;
+};
+
+/* --- telling the workers ---------------------------------------------------------------------------------------------
+ */
+
+static void tell(const struct eg_listener *listener, int worker, struct eg_feed_item item)
+{
+    listener->sink.feed(listener->sink.context, worker, &item, 1);
+}
+
+static void push_events(struct eg_listener *listener)
+{
+    if (listener->item_count == 0)
+        return;
+    eg_set_status_set_head(listener->status, &listener->epoch, listener->head);
+    listener->sink.feed(listener->sink.context, -1, listener->items, listener->item_count);
+    for (size_t i = 0; i < listener->item_count; i++)
+        eg_event_unref(listener->items[i].event);
+    listener->item_count = 0;
+}
+
+static void answer_wants(const struct eg_listener *listener, struct listened *listened)
+{
+    for (uint32_t worker = 0; worker < listener->workers; worker++) {
+        if (listened->wants[worker] == 0)
+            continue;
+        tell(listener, (int)worker,
+             (struct eg_feed_item){.kind = EG_FEED_LISTENED,
+                                   .place = listened->since,
+                                   .want = listened->wants[worker],
+                                   .channel = listened->channel});
+        listened->wants[worker] = 0;
+    }
+}
+
+/* --- channels --------------------------------------------------------------------------------------------------------
+ */
+
+static struct listened *find(const struct eg_listener *listener, const char *name, size_t length)
+{
+    struct listened *listened;
+    HASH_FIND(hh, listener->channels, name, length, listened);
+    return listened;
+}
+
+static size_t round_up(size_t bytes)
+{
+    return (bytes + sizeof(uint64_t) - 1) / sizeof(uint64_t) * sizeof(uint64_t);
+}
+
+static struct listened *listened_new(struct eg_listener *listener, const char *name, size_t length, bool permanent)
+{
+    size_t text = round_up(sizeof(struct listened) + length + 1);
+    struct listened *listened =
+        calloc(1, text + listener->workers * (sizeof(*listened->wants) + sizeof(*listened->wanted_by)));
+    if (!listened)
+        return NULL;
+    listened->wants = (uint64_t *)(void *)((char *)listened + text);
+    listened->wanted_by = (bool *)(listened->wants + listener->workers);
+    listened->permanent = permanent;
+    listened->name_length = length;
+    memcpy(listened->name, name, length);
+    HASH_ADD_KEYPTR(hh, listener->channels, listened->name, length, listened);
+    if (!listened->hh.tbl) {
+        free(listened);
+        return NULL;
+    }
+    listened->state = WANTED;
+    TAILQ_INSERT_TAIL(&listener->wanted, listened, entry);
+    return listened;
+}
+
+static struct listened_list *list_of(struct eg_listener *listener, const struct listened *listened)
+{
+    if (listened->lingering)
+        return &listener->lingering;
+    if (listened->state == WANTED)
+        return &listener->wanted;
+    return listened->state == LISTENED ? NULL : &listener->under_way;
+}
+
+static void move_to(struct eg_listener *listener, struct listened *listened, enum channel_state state)
+{
+    struct listened_list *from = list_of(listener, listened);
+    if (from)
+        TAILQ_REMOVE(from, listened, entry);
+    listened->lingering = false;
+    listened->state = state;
+    struct listened_list *to = list_of(listener, listened);
+    if (to)
+        TAILQ_INSERT_TAIL(to, listened, entry);
+}
+
+static void listened_free(struct eg_listener *listener, struct listened *listened)
+{
+    struct listened_list *list = list_of(listener, listened);
+    if (list)
+        TAILQ_REMOVE(list, listened, entry);
+    HASH_DEL(listener->channels, listened);
+    eg_channel_unref(listened->channel);
+    free(listened);
+}
+
+static void show_channels(struct eg_listener *listener)
+{
+    eg_metrics_set(listener->metrics, EG_METRIC_PG_CHANNELS,
+                   (int64_t)eg_channel_table_count(listener->status->channels));
+}
+
+/* Its LISTEN has committed in a live session (or the session is just becoming live). False: out of memory. */
+static bool announce(struct eg_listener *listener, struct listened *listened)
+{
+    if (!listened->channel) {
+        listened->channel =
+            eg_channel_new(listened->name, listened->name_length, listened->permanent, listener->workers);
+        if (!listened->channel || eg_channel_table_add(listener->status->channels, listened->channel) != 0)
+            return false;
+        listened->since = listener->head;
+        /* To all workers: each keeps track of what its journal trims of the channel. */
+        tell(listener, -1,
+             (struct eg_feed_item){.kind = EG_FEED_LISTENED, .place = listened->since, .channel = listened->channel});
+        show_channels(listener);
+    }
+    answer_wants(listener, listened);
+    return true;
+}
+
+/* Its UNLISTEN has committed, or its connection is gone while that was under way. */
+static void left(struct eg_listener *listener, struct listened *listened)
+{
+    eg_channel_table_remove(listener->status->channels, listened->channel);
+    tell(listener, -1, (struct eg_feed_item){.kind = EG_FEED_UNLISTENED, .channel = listened->channel});
+    eg_channel_unref(listened->channel);
+    listened->channel = NULL;
+    show_channels(listener);
+    if (listened->wanting > 0)
+        move_to(listener, listened, WANTED); /* wanted again meanwhile: a new channel */
+    else
+        listened_free(listener, listened);
+}
+
+static void arm_linger(struct eg_listener *listener)
+{
+    const struct listened *first = TAILQ_FIRST(&listener->lingering);
+    if (first && listener->linger_timer.heap_index == 0 &&
+        eg_timer_set(listener->loop, &listener->linger_timer, first->leave_ms) != 0)
+        eg_log(EG_LOG_WARN, "no memory for the linger timer", EG_LOG_STR("set", listener->set->name));
+}
+
+/* Nobody wants it any more. */
+static void let_linger(struct eg_listener *listener, struct listened *listened)
+{
+    if (listened->state == WANTED && !listened->channel) {
+        listened_free(listener, listened);
+        return;
+    }
+    if (listened->state != LISTENED)
+        return; /* looked at again when its command is over */
+    listened->leave_ms = eg_loop_now_ms(listener->loop) + listener->set->linger_ms;
+    listened->lingering = true;
+    TAILQ_INSERT_TAIL(&listener->lingering, listened, entry);
+    arm_linger(listener);
+}
+
+/* --- commands --------------------------------------------------------------------------------------------------------
+ */
+
+/* Sends LISTEN or UNLISTEN for up to NAMES_PER_COMMAND channels from the front of `list`, those before `due_ms`. */
+static void send_names(struct eg_listener *listener, enum command command, struct listened_list *list, uint64_t due_ms)
+{
+    struct eg_buffer sql = EG_BUFFER_INIT;
+    struct listened *listened;
+    uint32_t count = 0;
+    while (count++ < NAMES_PER_COMMAND && (listened = TAILQ_FIRST(list)) &&
+           (command == LISTEN || listened->leave_ms <= due_ms)) {
+        eg_buffer_add_string(&sql, command == LISTEN ? "LISTEN " : "UNLISTEN ");
+        eg_connection_quote(listener->connection, &sql, listened->name, listened->name_length);
+        eg_buffer_add_string(&sql, ";");
+        move_to(listener, listened, command == LISTEN ? LISTENING : LEAVING);
+    }
+    eg_buffer_add(&sql, "", 1);
+    if (sql.failed) {
+        eg_connection_fail(listener->connection, "out of memory for a command");
+    } else {
+        listener->command = command;
+        listener->failed = false;
+        eg_connection_query(listener->connection, sql.data);
+    }
+    eg_buffer_done(&sql);
+}
+
+/* All channels are LISTENed: from here on nothing is missed. */
+static void go_live(struct eg_listener *listener)
+{
+    struct listened *listened, *next;
+    listener->live = true;
+    listener->epoch = eg_epoch_new();
+    listener->head++;
+    eg_set_status_set_head(listener->status, &listener->epoch, listener->head);
+    eg_set_status_count_session(listener->status);
+    eg_metrics_add(listener->metrics, EG_METRIC_PG_SESSIONS, 1);
+    tell(listener, -1, (struct eg_feed_item){.kind = EG_FEED_BREAK, .place = listener->head, .epoch = listener->epoch});
+    HASH_ITER (hh, listener->channels, listened, next)
+        if (!announce(listener, listened)) {
+            eg_connection_fail(listener->connection, "out of memory for a channel");
+            return;
+        }
+    eg_metrics_set(listener->metrics, EG_METRIC_PG_UP, 1);
+    eg_set_status_set_listener(listener->status, true, "LIVE", NULL);
+    eg_log(EG_LOG_INFO, "listening to PostgreSQL", EG_LOG_STR("set", listener->set->name), EG_LOG_STR("state", "LIVE"),
+           EG_LOG_INT("channels", HASH_COUNT(listener->channels)));
+}
+
+/* What is due next, if nothing is under way. */
+static void next_command(struct eg_listener *listener)
+{
+    if (!eg_connection_is_ready(listener->connection) || listener->command != NONE)
+        return;
+    if (!TAILQ_EMPTY(&listener->wanted)) {
+        send_names(listener, LISTEN, &listener->wanted, 0);
+        return;
+    }
+    if (!listener->live)
+        go_live(listener);
+    uint64_t now_ms = eg_loop_now_ms(listener->loop);
+    const struct listened *first = TAILQ_FIRST(&listener->lingering);
+    if (listener->live && first && first->leave_ms <= now_ms)
+        send_names(listener, UNLISTEN, &listener->lingering, now_ms);
+}
+
+static void linger_is_over(struct eg_timer *timer)
+{
+    struct eg_listener *listener = EG_CONTAINER_OF(timer, struct eg_listener, linger_timer);
+    next_command(listener);
+    const struct listened *first = TAILQ_FIRST(&listener->lingering);
+    if (first && first->leave_ms > eg_loop_now_ms(listener->loop))
+        arm_linger(listener);
+}
+
+static void take_listened(struct eg_listener *listener)
+{
+    struct listened *listened;
+    while ((listened = TAILQ_FIRST(&listener->under_way))) {
+        move_to(listener, listened, LISTENED);
+        if (listener->live && !announce(listener, listened)) {
+            eg_connection_fail(listener->connection, "out of memory for a channel");
+            return;
+        }
+        if (!listened->permanent && listened->wanting == 0)
+            let_linger(listener, listened);
+    }
+}
+
+static void take_unlistened(struct eg_listener *listener)
+{
+    struct listened *listened;
+    while ((listened = TAILQ_FIRST(&listener->under_way)))
+        left(listener, listened);
+}
+
+/* --- the connection's hooks ------------------------------------------------------------------------------------------
+ */
+
+static void ready(void *context)
+{
+    next_command(context);
+}
+
+static void notified(void *context, const char *name, const char *payload)
+{
+    struct eg_listener *listener = context;
+    struct listened *listened = find(listener, name, strlen(name));
+    eg_metrics_add(listener->metrics, EG_METRIC_NOTIFICATIONS, 1);
+    if (!listener->live || !listened || listened->state != LISTENED) {
+        eg_metrics_add(listener->metrics, EG_METRIC_NOTIFICATIONS_STRAY, 1);
+        return;
+    }
+    struct eg_event *event = eg_event_new_live(listened->channel, listener->epoch, listener->head + 1, payload,
+                                               strlen(payload), eg_wall_us());
+    if (!event) { /* the next session's break is the gap */
+        eg_metrics_add(listener->metrics, EG_METRIC_NOTIFICATIONS_LOST, 1);
+        push_events(listener);
+        eg_connection_fail(listener->connection, "out of memory for a notification");
+        return;
+    }
+    listener->head++;
+    atomic_fetch_add_explicit(&listened->channel->events, 1, memory_order_relaxed);
+    listener->items[listener->item_count++] =
+        (struct eg_feed_item){.kind = EG_FEED_EVENT, .place = event->place, .event = event};
+    if (listener->item_count == ITEMS_PER_PUSH)
+        push_events(listener);
+}
+
+static void drained(void *context)
+{
+    push_events(context);
+}
+
+static void result(void *context, const struct eg_result *result)
+{
+    struct eg_listener *listener = context;
+    if (result->kind == EG_RESULT_ERROR) {
+        listener->failed = true;
+        eg_log(EG_LOG_ERROR, "PostgreSQL refuses a command of the listener", EG_LOG_STR("set", listener->set->name),
+               EG_LOG_STR("sqlstate", result->error->sqlstate), EG_LOG_STR("error", result->error->sentence));
+    } else if (listener->command == HEARTBEAT && result->value) {
+        double usage = strtod(result->value, NULL);
+        eg_set_status_set_queue_usage(listener->status, usage);
+        eg_metrics_set(listener->metrics, EG_METRIC_PG_QUEUE, (int64_t)(usage * 1e6));
+    }
+}
+
+static void finished(void *context)
+{
+    struct eg_listener *listener = context;
+    enum command command = listener->command;
+    listener->command = NONE;
+    if (listener->failed && command != HEARTBEAT) {
+        eg_connection_fail(listener->connection, "PostgreSQL refuses LISTEN");
+        return;
+    }
+    if (command == LISTEN)
+        take_listened(listener);
+    else if (command == UNLISTEN)
+        take_unlistened(listener);
+    next_command(listener);
+}
+
+static void idle(void *context)
+{
+    struct eg_listener *listener = context;
+    if (listener->command != NONE)
+        return;
+    listener->command = HEARTBEAT;
+    listener->failed = false;
+    eg_connection_query(listener->connection, "SELECT pg_catalog.pg_notification_queue_usage()");
+}
+
+/* Everything has to be LISTENed anew. */
+static void lost(void *context)
+{
+    struct eg_listener *listener = context;
+    struct listened *listened, *next;
+    push_events(listener);
+    listener->command = NONE;
+    eg_metrics_set(listener->metrics, EG_METRIC_PG_UP, 0);
+    if (listener->live)
+        tell(listener, -1, (struct eg_feed_item){.kind = EG_FEED_LOST});
+    listener->live = false;
+    HASH_ITER (hh, listener->channels, listened, next) {
+        if (listened->state == LEAVING)
+            left(listener, listened);
+        else if (!listened->permanent && listened->wanting == 0 && !listened->channel)
+            listened_free(listener, listened);
+        else if (listened->state != WANTED)
+            move_to(listener, listened, WANTED);
+    }
+}
+
+static void state(void *context, const char *name, const char *problem)
+{
+    struct eg_listener *listener = context;
+    if (problem && strcmp(name, "WAITING") == 0)
+        eg_metrics_add(listener->metrics, EG_METRIC_PG_FAILURES, 1);
+    eg_set_status_set_listener(listener->status, false, strcmp(name, "READY") == 0 ? "LISTENING" : name,
+                               problem ? problem : "connecting");
+}
+
+/* --- the workers' wishes ---------------------------------------------------------------------------------------------
+ */
+
+void eg_listener_want(struct eg_listener *listener, uint32_t worker, const char *name, size_t length, uint64_t want)
+{
+    struct listened *listened = find(listener, name, length);
+    const char *refusal = NULL;
+    if (!listened && HASH_COUNT(listener->channels) >= listener->set->max_channels)
+        refusal = "The gateway LISTENs to as many channels as it may (max_channels). Try again later.";
+    else if (!listened && !(listened = listened_new(listener, name, length, false)))
+        refusal = "The gateway is out of memory. Try again later.";
+    if (refusal) {
+        char *copy = strndup(name, length);
+        tell(listener, (int)worker,
+             (struct eg_feed_item){.kind = EG_FEED_REFUSED, .want = want, .name = copy, .refusal = refusal});
+        free(copy);
+        return;
+    }
+    if (!listened->wanted_by[worker]) {
+        listened->wanted_by[worker] = true;
+        listened->wanting++;
+    }
+    listened->wants[worker] = want;
+    if (listened->lingering) {
+        TAILQ_REMOVE(&listener->lingering, listened, entry);
+        listened->lingering = false;
+    }
+    if (listened->state == LISTENED && listener->live)
+        answer_wants(listener, listened);
+    next_command(listener);
+}
+
+void eg_listener_unwant(struct eg_listener *listener, uint32_t worker, const char *name, size_t length)
+{
+    struct listened *listened = find(listener, name, length);
+    if (!listened || !listened->wanted_by[worker])
+        return;
+    listened->wanted_by[worker] = false;
+    listened->wants[worker] = 0;
+    if (--listened->wanting == 0 && !listened->permanent)
+        let_linger(listener, listened);
+    next_command(listener);
+}
+
+/* --- making and freeing ----------------------------------------------------------------------------------------------
+ */
+
+struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config_set *set, uint32_t workers,
+                                    struct eg_set_status *status, struct eg_metrics *metrics,
+                                    struct eg_listener_sink sink)
+{
+    struct eg_listener *listener = calloc(1, sizeof(*listener));
+    if (!listener)
+        return NULL;
+    const struct eg_connection_hooks hooks = {listener, ready, notified, drained, result, finished, idle, lost, state};
+    listener->loop = loop;
+    listener->set = set;
+    listener->workers = workers;
+    listener->status = status;
+    listener->metrics = metrics;
+    listener->sink = sink;
+    listener->linger_timer.fire = linger_is_over;
+    TAILQ_INIT(&listener->wanted);
+    TAILQ_INIT(&listener->under_way);
+    TAILQ_INIT(&listener->lingering);
+    bool made = true;
+    for (size_t i = 0; made && i < set->live_count; i++)
+        if (!set->live[i].wild && !find(listener, set->live[i].text, set->live[i].length))
+            made = listened_new(listener, set->live[i].text, set->live[i].length, true) != NULL;
+    if (made)
+        listener->connection = eg_connection_new(loop, set, "listen", &hooks);
+    if (listener->connection)
+        return listener;
+    eg_listener_free(listener);
+    return NULL;
+}
+
+void eg_listener_free(struct eg_listener *listener)
+{
+    if (!listener)
+        return;
+    struct listened *listened, *next;
+    eg_connection_free(listener->connection);
+    eg_timer_cancel(listener->loop, &listener->linger_timer);
+    HASH_ITER (hh, listener->channels, listened, next)
+        listened_free(listener, listened);
+    for (size_t i = 0; i < listener->item_count; i++)
+        eg_event_unref(listener->items[i].event);
+    free(listener);
+}

@@ -1,0 +1,412 @@
+/*
+ * Publishing through one pipelined connection.
+ *
+ * Items wait in the order of their publications. A group is what shares a transaction: from one Sync to the next. Up to
+ * GROUPS_MAX of them are under way; while there is room, what is queued is sent at once, one publication's items a
+ * group at light load; when there is none, items gather, and the next group takes up to GROUP_ITEMS of them. Sharing
+ * changes nothing for an item: everything was checked beforehand, identical items (which PostgreSQL would fold into one
+ * notification) never share a group, and when a group fails, each of its items is sent again alone.
+ * A group is committed when its Sync is answered without an error before it: an error at commit comes before the Sync's
+ * answer too.
+ */
+#include "eventgate/publisher.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "eventgate/connection.h"
+#include "eventgate/log.h"
+
+#define GROUPS_MAX 16u
+#define GROUP_ITEMS 64u
+#define STATEMENT "publish"
+
+/* One item of a publication. */
+struct place {
+    struct eg_publication *publication;
+    size_t index;
+};
+
+struct group {
+    struct place items[GROUP_ITEMS];
+    size_t count;
+    bool failed;
+    struct eg_error error;
+};
+
+/* Items of failed groups, to be sent again one by one before all others. */
+struct again {
+    struct place *places;
+    size_t first, count, capacity;
+};
+
+struct eg_publisher {
+    const struct eg_config_set *set;
+    struct eg_set_status *status;
+    struct eg_metrics *metrics;
+    struct eg_connection *connection;
+    struct group groups[GROUPS_MAX]; /* a ring of those under way */
+    size_t first_group, group_count;
+    struct again again;
+    struct eg_publication *first, **last; /* queued; the first one from next_index on */
+    size_t next_index;
+    bool preparing; /* the answer that is due next is that to PREPARE */
+    bool prepare_failed;
+    bool heartbeat; /* an empty transaction is under way */
+    bool pumping;
+    struct eg_buffer text; /* NUL-terminated copies of the values being sent */
+
+    /* For any thread. */
+    _Atomic bool up;
+    _Atomic uint64_t queued_items, queued_bytes;
+};
+
+/* --- admission (any thread) ------------------------------------------------------------------------------------------
+ */
+
+int eg_publisher_admit(struct eg_publisher *publisher, size_t items, size_t bytes)
+{
+    if (!atomic_load(&publisher->up))
+        return -ENOTCONN;
+    uint64_t items_now = atomic_fetch_add(&publisher->queued_items, items) + items;
+    uint64_t bytes_now = atomic_fetch_add(&publisher->queued_bytes, bytes) + bytes;
+    if (items_now <= publisher->set->publish_queue && bytes_now <= publisher->set->publish_queue_bytes)
+        return 0;
+    eg_publisher_release(publisher, items, bytes);
+    return -EAGAIN;
+}
+
+void eg_publisher_release(struct eg_publisher *publisher, size_t items, size_t bytes)
+{
+    atomic_fetch_sub(&publisher->queued_items, items);
+    atomic_fetch_sub(&publisher->queued_bytes, bytes);
+}
+
+/* --- outcomes --------------------------------------------------------------------------------------------------------
+ */
+
+static void finish_item(struct eg_publisher *publisher, struct place place, enum eg_outcome outcome,
+                        const struct eg_error *error)
+{
+    static const enum eg_metric counters[] = {[EG_OUTCOME_COMMITTED] = EG_METRIC_PUBLISHED,
+                                              [EG_OUTCOME_REFUSED] = EG_METRIC_PUBLISH_REFUSED,
+                                              [EG_OUTCOME_UNAVAILABLE] = EG_METRIC_PUBLISH_UNAVAILABLE,
+                                              [EG_OUTCOME_UNKNOWN] = EG_METRIC_PUBLISH_UNKNOWN};
+    struct eg_publication *publication = place.publication;
+    struct eg_publication_item *item = &publication->items[place.index];
+    item->outcome = outcome;
+    if (error && (item->error = malloc(sizeof(*error))))
+        *item->error = *error;
+    eg_metrics_add(publisher->metrics, counters[outcome], 1);
+    eg_metrics_add(publisher->metrics, EG_METRIC_PUBLISH_QUEUED, -1);
+    if (--publication->unfinished > 0)
+        return;
+    eg_publisher_release(publisher, publication->count, publication->bytes);
+    publication->done(publication);
+}
+
+/* Insufficient resources, limits (a full NOTIFY queue is 54000), operator intervention: it isn't the item's fault. */
+static bool is_passing(const struct eg_error *error)
+{
+    static const char *const classes[] = {"53", "54", "55", "57", "58", "25", "40"};
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(classes); i++)
+        if (strncmp(error->sqlstate, classes[i], 2) == 0)
+            return true;
+    return false;
+}
+
+static bool push_again(struct again *again, struct place place)
+{
+    if (again->first == again->count)
+        again->first = again->count = 0;
+    if (again->count == again->capacity) {
+        size_t capacity = again->capacity ? 2 * again->capacity : GROUP_ITEMS;
+        struct place *places = reallocarray(again->places, capacity, sizeof(*places));
+        if (!places)
+            return false;
+        again->places = places;
+        again->capacity = capacity;
+    }
+    again->places[again->count++] = place;
+    return true;
+}
+
+/* A transaction is over. */
+static void finish_group(struct eg_publisher *publisher)
+{
+    struct group group = publisher->groups[publisher->first_group];
+    publisher->first_group = (publisher->first_group + 1) % GROUPS_MAX;
+    publisher->group_count--;
+    for (size_t i = 0; i < group.count; i++) {
+        if (!group.failed)
+            finish_item(publisher, group.items[i], EG_OUTCOME_COMMITTED, NULL);
+        else if (group.count == 1 || !push_again(&publisher->again, group.items[i]))
+            finish_item(publisher, group.items[i],
+                        is_passing(&group.error) ? EG_OUTCOME_UNAVAILABLE : EG_OUTCOME_REFUSED, &group.error);
+    }
+    if (!group.failed)
+        eg_metrics_add(publisher->metrics, EG_METRIC_PUBLISH_TRANSACTIONS, 1);
+    else
+        eg_log(EG_LOG_WARN, "PostgreSQL refuses to publish", EG_LOG_STR("set", publisher->set->name),
+               EG_LOG_INT("items", group.count), EG_LOG_STR("sqlstate", group.error.sqlstate),
+               EG_LOG_STR("error", group.error.sentence));
+}
+
+/* --- sending ---------------------------------------------------------------------------------------------------------
+ */
+
+static const struct eg_publication_item *item_at(struct place place)
+{
+    return &place.publication->items[place.index];
+}
+
+static bool same_bytes(struct eg_bytes a, struct eg_bytes b)
+{
+    return a.length == b.length && memcmp(a.data, b.data, a.length) == 0;
+}
+
+static bool group_has(const struct group *group, struct place place)
+{
+    const struct eg_publication_item *item = item_at(place);
+    for (size_t i = 0; i < group->count; i++) {
+        const struct eg_publication_item *other = item_at(group->items[i]);
+        if (same_bytes(other->payload, item->payload) && same_bytes(other->channel, item->channel))
+            return true;
+    }
+    return false;
+}
+
+/* The queue's next item, without taking it. */
+static bool peek(const struct eg_publisher *publisher, struct place *ret_place)
+{
+    if (!publisher->first)
+        return false;
+    *ret_place = (struct place){publisher->first, publisher->next_index};
+    return true;
+}
+
+static void skip(struct eg_publisher *publisher)
+{
+    struct eg_publication *publication = publisher->first;
+    if (++publisher->next_index < publication->count)
+        return;
+    publisher->next_index = 0;
+    publisher->first = publication->next;
+    if (!publisher->first)
+        publisher->last = &publisher->first;
+}
+
+static void gather(struct eg_publisher *publisher, struct group *group)
+{
+    struct place place;
+    group->count = 0;
+    group->failed = false;
+    if (publisher->again.first < publisher->again.count) {
+        group->items[group->count++] = publisher->again.places[publisher->again.first++];
+        return;
+    }
+    while (group->count < GROUP_ITEMS && peek(publisher, &place) && !group_has(group, place)) {
+        group->items[group->count++] = place;
+        skip(publisher);
+    }
+}
+
+/* False: out of memory; nothing was sent. */
+static bool send_item(struct eg_publisher *publisher, struct place place)
+{
+    const struct eg_publication_item *item = item_at(place);
+    struct eg_buffer *text = &publisher->text;
+    eg_buffer_clear(text);
+    eg_buffer_add(text, item->channel.data, item->channel.length);
+    eg_buffer_add(text, "", 1);
+    size_t payload = text->length;
+    eg_buffer_add(text, item->payload.data, item->payload.length);
+    eg_buffer_add(text, "", 1);
+    if (text->failed)
+        return false;
+    const char *values[] = {text->data, text->data + payload};
+    eg_connection_send(publisher->connection, STATEMENT, values, 2);
+    return true;
+}
+
+static bool has_work(const struct eg_publisher *publisher)
+{
+    return publisher->first || publisher->again.first < publisher->again.count;
+}
+
+/* Sends as long as there is room for another transaction. A loss on the way empties the queue, and ends it. */
+static void pump(struct eg_publisher *publisher)
+{
+    if (publisher->pumping)
+        return;
+    publisher->pumping = true;
+    while (atomic_load(&publisher->up) && publisher->group_count < GROUPS_MAX && has_work(publisher)) {
+        struct group *group = &publisher->groups[(publisher->first_group + publisher->group_count++) % GROUPS_MAX];
+        bool sent = true;
+        gather(publisher, group);
+        for (size_t i = 0; sent && i < group->count && atomic_load(&publisher->up); i++)
+            sent = send_item(publisher, group->items[i]);
+        if (!sent)
+            eg_connection_fail(publisher->connection, "out of memory while publishing");
+        else if (atomic_load(&publisher->up))
+            eg_connection_sync(publisher->connection);
+    }
+    eg_connection_flush(publisher->connection);
+    publisher->pumping = false;
+}
+
+void eg_publisher_submit(struct eg_publisher *publisher, struct eg_publication *publication)
+{
+    publication->next = NULL;
+    publication->unfinished = (uint32_t)publication->count;
+    eg_metrics_add(publisher->metrics, EG_METRIC_PUBLISH_QUEUED, (int64_t)publication->count);
+    if (!atomic_load(&publisher->up)) {
+        size_t count = publication->count; /* the last one may free it */
+        for (size_t i = 0; i < count; i++)
+            finish_item(publisher, (struct place){publication, i}, EG_OUTCOME_UNAVAILABLE, NULL);
+        return;
+    }
+    *publisher->last = publication;
+    publisher->last = &publication->next;
+    pump(publisher);
+}
+
+/* --- the connection's hooks ------------------------------------------------------------------------------------------
+ */
+
+static void ready(void *context)
+{
+    struct eg_publisher *publisher = context;
+    publisher->preparing = true;
+    publisher->prepare_failed = false;
+    publisher->heartbeat = false;
+    eg_connection_prepare(publisher->connection, STATEMENT, "SELECT pg_catalog.pg_notify($1, $2)", 2);
+    eg_connection_sync(publisher->connection);
+    eg_connection_flush(publisher->connection);
+}
+
+static void prepared(struct eg_publisher *publisher)
+{
+    publisher->preparing = false;
+    if (publisher->prepare_failed) {
+        eg_connection_fail(publisher->connection, "PostgreSQL refuses to prepare the publishing statement");
+        return;
+    }
+    atomic_store(&publisher->up, true);
+    eg_metrics_set(publisher->metrics, EG_METRIC_PG_PUBLISHING, 1);
+    eg_set_status_set_publisher(publisher->status, true, "READY");
+}
+
+static void result(void *context, const struct eg_result *result)
+{
+    struct eg_publisher *publisher = context;
+    if (publisher->preparing) {
+        if (result->kind == EG_RESULT_SYNC)
+            prepared(publisher);
+        else if (result->kind == EG_RESULT_ERROR)
+            publisher->prepare_failed = true;
+        return;
+    }
+    if (publisher->heartbeat) { /* sent when nothing was under way, so it is answered first */
+        publisher->heartbeat = result->kind != EG_RESULT_SYNC;
+        return;
+    }
+    struct group *group = &publisher->groups[publisher->first_group];
+    if (result->kind == EG_RESULT_ERROR) {
+        group->failed = true;
+        group->error = *result->error;
+    } else if (result->kind == EG_RESULT_SYNC) {
+        finish_group(publisher);
+        pump(publisher);
+    }
+}
+
+/* An empty transaction: a Sync and its answer. */
+static void idle(void *context)
+{
+    struct eg_publisher *publisher = context;
+    publisher->heartbeat = true;
+    eg_connection_sync(publisher->connection);
+    eg_connection_flush(publisher->connection);
+}
+
+/* What was sent may have been committed; what wasn't was not. */
+static void end_all(struct eg_publisher *publisher)
+{
+    struct place place;
+    atomic_store(&publisher->up, false);
+    while (publisher->group_count > 0) {
+        struct group group = publisher->groups[publisher->first_group];
+        publisher->first_group = (publisher->first_group + 1) % GROUPS_MAX;
+        publisher->group_count--;
+        for (size_t i = 0; i < group.count; i++)
+            finish_item(publisher, group.items[i], EG_OUTCOME_UNKNOWN, NULL);
+    }
+    while (publisher->again.first < publisher->again.count)
+        finish_item(publisher, publisher->again.places[publisher->again.first++], EG_OUTCOME_UNAVAILABLE, NULL);
+    while (peek(publisher, &place)) {
+        skip(publisher);
+        finish_item(publisher, place, EG_OUTCOME_UNAVAILABLE, NULL);
+    }
+}
+
+static void lost(void *context)
+{
+    struct eg_publisher *publisher = context;
+    eg_metrics_set(publisher->metrics, EG_METRIC_PG_PUBLISHING, 0);
+    end_all(publisher);
+}
+
+static void state(void *context, const char *name, const char *problem)
+{
+    struct eg_publisher *publisher = context;
+    if (problem && strcmp(name, "WAITING") == 0)
+        eg_metrics_add(publisher->metrics, EG_METRIC_PG_FAILURES, 1);
+    eg_set_status_set_publisher(publisher->status, false, strcmp(name, "READY") == 0 ? "PREPARING" : name);
+}
+
+static void ignore_notification(void *context, const char *channel, const char *payload)
+{
+    (void)context, (void)channel, (void)payload;
+}
+
+static void ignore(void *context)
+{
+    (void)context;
+}
+
+/* --- making and freeing ----------------------------------------------------------------------------------------------
+ */
+
+struct eg_publisher *eg_publisher_new(struct eg_loop *loop, const struct eg_config_set *set,
+                                      struct eg_set_status *status, struct eg_metrics *metrics)
+{
+    struct eg_publisher *publisher = calloc(1, sizeof(*publisher));
+    if (!publisher)
+        return NULL;
+    const struct eg_connection_hooks hooks = {publisher, ready, ignore_notification, NULL, result, ignore, idle,
+                                              lost,      state};
+    publisher->set = set;
+    publisher->status = status;
+    publisher->metrics = metrics;
+    publisher->last = &publisher->first;
+    publisher->connection = eg_connection_new(loop, set, "publish", &hooks);
+    if (publisher->connection)
+        return publisher;
+    free(publisher);
+    return NULL;
+}
+
+void eg_publisher_free(struct eg_publisher *publisher)
+{
+    if (!publisher)
+        return;
+    end_all(publisher);
+    eg_connection_free(publisher->connection);
+    free(publisher->again.places);
+    eg_buffer_done(&publisher->text);
+    free(publisher);
+}

@@ -1,0 +1,68 @@
+/*
+ * One libpq connection that is kept up: connecting, checking, commands with a deadline, heartbeats, and starting over.
+ * The only module that knows libpq. Postgres thread.
+ *
+ * Connecting can block (libpq resolves names and reads files), so each attempt runs on a short-lived thread of its own,
+ * which hands the finished connection over. From then on everything is non-blocking.
+ */
+#ifndef EG_CONNECTION_H
+#define EG_CONNECTION_H
+
+#include <stdbool.h>
+
+#include "eventgate/common.h"
+#include "eventgate/config.h"
+#include "eventgate/loop.h"
+
+struct eg_connection;
+
+/* What a command came to. Borrowed for the call. */
+struct eg_result {
+    enum { EG_RESULT_OK, EG_RESULT_ERROR, EG_RESULT_SYNC } kind; /* SYNC: the end of a pipelined transaction */
+    const char *value;                                           /* first column of the first row, or NULL */
+    const struct eg_error *error;                                /* with ERROR */
+};
+
+struct eg_connection_hooks {
+    void *context;
+    void (*ready)(void *context); /* connected and checked: commands can be sent */
+    /* A notification. NUL-terminated; called before the result of any command that was answered after it. */
+    void (*notified)(void *context, const char *channel, const char *payload);
+    void (*drained)(void *context); /* all notifications that had arrived have been passed on; may be NULL */
+    void (*result)(void *context, const struct eg_result *result);
+    void (*finished)(void *context); /* a plain command (eg_connection_query) is over: another one can be sent */
+    void (*idle)(void *context);     /* nothing has been under way for heartbeat_ms */
+    void (*lost)(void *context); /* after `ready`: the connection is gone, and so is everything that was under way */
+    /* The state has changed; `problem` is NULL, or a sentence about why it isn't up. */
+    void (*state)(void *context, const char *state, const char *problem);
+};
+
+/* `purpose`: "listen" or "publish", for the log and application_name. Starts connecting in the loop's next turn. `set`
+ * is borrowed. NULL: out of memory. */
+struct eg_connection *eg_connection_new(struct eg_loop *loop, const struct eg_config_set *set, const char *purpose,
+                                        const struct eg_connection_hooks *hooks);
+void eg_connection_free(struct eg_connection *connection);
+
+bool eg_connection_is_ready(const struct eg_connection *connection);
+
+/* Sends one query string (simple protocol; several statements are one transaction). Only when none is under way. */
+void eg_connection_query(struct eg_connection *connection, const char *sql);
+
+/* Pipelining, from the first call for the rest of the session: prepare; send with text parameters (NUL-terminated); end
+ * a transaction. Every failure of these shows up as the connection's loss. */
+void eg_connection_prepare(struct eg_connection *connection, const char *name, const char *sql, int parameters);
+void eg_connection_send(struct eg_connection *connection, const char *name, const char *const *values, int count);
+void eg_connection_sync(struct eg_connection *connection);
+/* Writes out what has been sent, as far as the socket takes it. */
+void eg_connection_flush(struct eg_connection *connection);
+
+/* Appends the name as a quoted identifier. */
+void eg_connection_quote(struct eg_connection *connection, struct eg_buffer *sql, const char *name, size_t length);
+
+/* Gives the connection up, and starts over. `problem` is a sentence. */
+void eg_connection_fail(struct eg_connection *connection, const char *problem);
+
+/* Is this a connection string that libpq understands? 0, or -EINVAL with a sentence. Any thread. */
+int eg_connection_check_conninfo(const char *conninfo, struct eg_error *ret_error) EG_MUST_CHECK;
+
+#endif

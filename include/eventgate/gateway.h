@@ -1,0 +1,16 @@
+/*
+ * The gateway as a whole: wires the layers together, owns the threads, and answers signals.
+ */
+#ifndef EG_GATEWAY_H
+#define EG_GATEWAY_H
+
+#include "eventgate/config.h"
+
+/*
+ * Runs the gateway until a signal ends it; returns the exit status: 0 drained, 1 could not start or run. SIGTERM and
+ * SIGINT drain (the second one exits at once with 128 + its number), SIGHUP loads the configuration anew from the same
+ * arguments. Takes over `config`. Main thread, once.
+ */
+int eg_gateway_run(struct eg_config *config, int argc, char *const *argv, char *const *environment);
+
+#endif

@@ -1,0 +1,17 @@
+/* Long-poll: one JSON answer, at once when there is something, else when there is or when the time is up. The worker's
+ * thread. */
+#ifndef EG_POLL_H
+#define EG_POLL_H
+
+#include "eventgate/subscribe.h"
+
+/* An answer ends before the event that would make it larger than this (but has one at least). */
+#define EG_POLL_MAX_BYTES (UINT64_C(1) << 20)
+
+/* Takes the subscription; answers its exchange, now or later. */
+void eg_poll_begin(struct eg_subscription *subscription);
+
+/* Answers all waiting polls of a set with what they have (drain). */
+void eg_polls_answer(struct eg_worker_set *set);
+
+#endif

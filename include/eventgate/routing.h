@@ -1,0 +1,11 @@
+/* From a request line to the endpoint it names. The worker's thread. */
+#ifndef EG_ROUTING_H
+#define EG_ROUTING_H
+
+#include "eventgate/server.h"
+
+/* Fills in the exchange's method, target, route and channel from its raw target; answers at once what no handler has to
+ * see: a malformed target, an unknown path, a method that the path doesn't have, OPTIONS. */
+void eg_exchange_route(struct eg_exchange *exchange, const char *method);
+
+#endif

@@ -1,0 +1,142 @@
+/*
+ * The only module that knows libmicrohttpd: one daemon for each worker, driven by the worker's loop, and requests as
+ * exchanges.
+ *
+ * libmicrohttpd parses a request, and sends the head of every answer and the body of all that have an end. The body of
+ * a stream is not its business: when the head is out, the socket is taken (see eg_exchange_stream()). Everything here
+ * is for the worker's own thread.
+ */
+#ifndef EG_SERVER_H
+#define EG_SERVER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "eventgate/buffer.h"
+#include "eventgate/intake.h"
+#include "eventgate/request.h"
+
+struct MHD_Connection;
+struct MHD_Response;
+struct eg_server;
+
+enum eg_method { EG_METHOD_GET, EG_METHOD_HEAD, EG_METHOD_POST, EG_METHOD_OPTIONS, EG_METHOD_OTHER };
+
+#define EG_EXCHANGE_ID_LENGTH 16
+
+/* One request and its answer. Owned by the server; lives from the request line until the answer is out. */
+struct eg_exchange {
+    struct eg_server *server;
+    struct eg_client *client;
+    char id[EG_EXCHANGE_ID_LENGTH + 1]; /* request id */
+    enum eg_method method;
+    bool http_1_0;
+    enum eg_route route;
+    struct eg_bytes channel; /* with EG_ROUTE_CHANNEL; not checked yet */
+    struct eg_target target;
+    struct eg_buffer body;
+
+    /* For whoever answers later: `gone` is called once if the exchange ends (client gone, server stops) while suspended
+     * or before its stream was taken; afterwards the exchange must not be touched. */
+    void *state;
+    void (*gone)(struct eg_exchange *exchange);
+    /* Set before suspending, `hung_up` is called when the client closes its side meanwhile: an answer is due at once.
+     */
+    void (*hung_up)(struct eg_exchange *exchange);
+
+    /* The server's own. */
+    char *raw_target; /* as it came */
+    struct MHD_Connection *connection;
+    struct MHD_Response *response; /* ready, to be queued when the suspended connection runs again */
+    unsigned status;
+    void (*taken)(struct eg_exchange *exchange, int fd);
+    struct eg_watch hangup; /* watches a suspended connection's socket */
+    size_t reserved_bytes;  /* of the budget for bodies */
+    bool started;
+    bool suspended;
+    bool answered;
+    LIST_ENTRY(eg_exchange) entry;
+};
+
+/* A budget in bytes that all workers share. */
+struct eg_budget {
+    _Atomic uint64_t used;
+};
+
+struct eg_server_hooks {
+    /* A complete, well-formed request. Must answer it, or suspend it. */
+    void (*handle)(void *context, struct eg_exchange *exchange);
+    void *context;
+};
+
+struct eg_server_options {
+    struct eg_loop *loop;
+    const struct eg_settings *settings; /* borrowed; read at each use */
+    struct eg_intake_counts *counts;
+    struct eg_budget *bodies;
+    struct eg_metrics *metrics;
+    struct eg_server_hooks hooks;
+};
+
+/* NULL: could not be started; the reason has been logged. */
+struct eg_server *eg_server_new(const struct eg_server_options *options);
+
+/* Answers what is still open by closing it (calling `gone`), and frees. */
+void eg_server_free(struct eg_server *server);
+
+/* Accepts from a listening socket. */
+int eg_server_listen(struct eg_server *server, const struct eg_listening_socket *socket) EG_MUST_CHECK;
+
+/* From now on every answer closes its connection, and idle connections are closed. */
+void eg_server_drain(struct eg_server *server);
+
+/* Closes the listening sockets' watch. */
+void eg_server_stop_accepting(struct eg_server *server);
+
+/* Requests under way. */
+size_t eg_server_exchanges(const struct eg_server *server);
+
+/* To be called at the end of each turn of the loop: lets libmicrohttpd run if there is anything for it. */
+void eg_server_turn(struct eg_server *server);
+
+/* A header of the request (the first of that name), or NULL. */
+const char *eg_exchange_header(struct eg_exchange *exchange, const char *name);
+
+struct eg_header {
+    const char *name; /* NULL ends a list */
+    const char *value;
+};
+
+/* Answers. `body` is taken over and left empty. `headers` may be NULL. */
+void eg_exchange_reply(struct eg_exchange *exchange, unsigned status, const char *content_type, struct eg_buffer *body,
+                       const struct eg_header *headers);
+
+/* Answers with application/problem+json; 503 and 429 carry Retry-After. */
+void eg_exchange_problem(struct eg_exchange *exchange, enum eg_problem problem, const char *detail,
+                         const struct eg_header *headers);
+
+/*
+ * Answers 200 with a head for a stream; when it is out, `taken` is called with a descriptor of the same socket, which
+ * it owns from then on (non-blocking; the client has been taken as well: exchange->client, to be freed by the stream).
+ * HTTP/1.1: the head says chunked, what is sent must be chunks; HTTP/1.0: plain bytes up to the close. The exchange
+ * ends when `taken` returns; its fields are still there during the call. HEAD: the head alone, `taken` isn't called,
+ * but `gone` is.
+ */
+void eg_exchange_stream(struct eg_exchange *exchange, const char *content_type,
+                        void (*taken)(struct eg_exchange *exchange, int fd));
+
+/* Holds the request until one of the answering functions above is called. Only from `handle`. */
+void eg_exchange_suspend(struct eg_exchange *exchange);
+
+/*
+ * Proves, against the libmicrohttpd that is loaded, that a taken socket is left alone (not shut down) and that every
+ * byte goes through the intake's check: sends requests over a connection to itself. 0, or -ENOTSUP with a sentence.
+ * Main thread, before the workers.
+ */
+int eg_server_self_check(struct eg_error *ret_error) EG_MUST_CHECK;
+
+/* "0.9.75" */
+const char *eg_server_library_version(void);
+
+#endif

@@ -1,0 +1,31 @@
+/*
+ * SSE and NDJSON streams on taken sockets: shared frames, many at a time, straight from the journal. The worker's
+ * thread.
+ *
+ * A stream owns no queue. What it still lacks are the journal's entries from subscriber.next on; of the first of them
+ * `offset` bytes may be out already. Bytes that are its own (first cursor, gap, heartbeat, end) stand in `note`, at
+ * most one at a time, and go out before the next entry. When the socket is full the stream waits for EPOLLOUT, with
+ * nothing copied. When the journal has moved past `next`: a whole number of frames out: a gap; a half-sent one: the
+ * connection is closed, since the other half is gone.
+ */
+#ifndef EG_STREAM_H
+#define EG_STREAM_H
+
+#include "eventgate/subscribe.h"
+
+/* "text/event-stream", "application/x-ndjson", or "application/json". */
+const char *eg_transport_content_type(enum eg_transport transport);
+
+/* Takes the subscription and its exchange: answers with the stream's head; the stream begins when it is out. */
+void eg_stream_begin(struct eg_subscription *subscription);
+
+/* Ends all streams of the worker with a jittered `retry:` (drain). Those whose socket is full end when it has room. */
+void eg_streams_end(struct eg_worker *worker);
+
+/* Closes all streams at once. */
+void eg_streams_close(struct eg_worker *worker);
+
+/* Arms the heartbeat timer for the stream that is due next. */
+void eg_streams_arm_heartbeat(struct eg_worker *worker);
+
+#endif

@@ -1,0 +1,81 @@
+/*
+ * Who wants what: the index from a set's channels to the subscribers of one worker, and the list of those that lack
+ * something. Used by the worker's thread only.
+ *
+ * No subscriber has a queue: it is a place in the journal. While it has everything it isn't even that (`lagging` false:
+ * everything up to the journal's head has been sent or filtered), so an event costs nothing for those that don't want
+ * it. The first event that it lacks makes it lagging, with `next` at that event, and puts it on the dirty list; it
+ * stays lagging, and is not marked again, until it has caught up.
+ */
+#ifndef EG_SUBSCRIBERS_H
+#define EG_SUBSCRIBERS_H
+
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "eventgate/journal.h"
+
+struct eg_subscriber;
+
+/* One subscription of one channel: an element of the channel's audience. */
+struct eg_subscriber_link {
+    struct eg_subscriber *subscriber;
+    struct eg_journal_channel *channel;
+    uint32_t position; /* in the audience */
+};
+
+/* Embedded in a stream or a poll. Zero-initialise; only `flush` is for its owner to set. */
+struct eg_subscriber {
+    void (*flush)(struct eg_subscriber *subscriber); /* called by eg_subscribers_flush() */
+    struct eg_subscriber_link *links;                /* owned */
+    uint32_t link_count;
+    bool lagging;
+    bool dirty;
+    uint64_t next; /* while lagging: the first place that has not been looked at */
+    TAILQ_ENTRY(eg_subscriber) dirty_entry;
+    LIST_ENTRY(eg_subscriber) all_entry;
+};
+
+struct eg_subscribers;
+
+struct eg_subscribers *eg_subscribers_new(struct eg_journal *journal);
+/* No subscriber may be left. */
+void eg_subscribers_free(struct eg_subscribers *subscribers);
+
+/* Enters a subscriber that has had everything up to `place`, under all its channels, which must be LISTENed. It is
+ * lagging at first if the journal has gone on. 0 or -ENOMEM (nothing entered). */
+int eg_subscribers_add(struct eg_subscribers *subscribers, struct eg_subscriber *subscriber,
+                       struct eg_journal_channel *const *channels, uint32_t count, uint64_t place) EG_MUST_CHECK;
+void eg_subscribers_remove(struct eg_subscribers *subscribers, struct eg_subscriber *subscriber);
+size_t eg_subscribers_count(const struct eg_subscribers *subscribers);
+
+/* The journal's entry at `place` is an event of `channel`; or a break, which concerns everybody. */
+void eg_subscribers_mark(struct eg_subscribers *subscribers, struct eg_journal_channel *channel, uint64_t place);
+void eg_subscribers_mark_all(struct eg_subscribers *subscribers, uint64_t place);
+
+/* Puts one subscriber on the dirty list: it is flushed in the next round. */
+void eg_subscribers_dirty(struct eg_subscribers *subscribers, struct eg_subscriber *subscriber);
+
+/* Calls `flush` of each dirty subscriber once, in the order in which they became so. What becomes dirty meanwhile waits
+ * for the next call. Returns whether there is any. */
+bool eg_subscribers_flush(struct eg_subscribers *subscribers);
+
+/* The first place at or after `place` that holds an event of the subscriber's channels or a break; 0 if there is none.
+ * `place` must not lie before the journal's tail. Cost: a step for each entry passed over. */
+uint64_t eg_subscriber_find(const struct eg_subscriber *subscriber, const struct eg_journal *journal, uint64_t place);
+
+/* The same for what follows the entry at `place`, which the subscriber has just had: one step where it has one channel.
+ */
+uint64_t eg_subscriber_following(const struct eg_subscriber *subscriber, const struct eg_journal *journal,
+                                 uint64_t place);
+
+/* The place up to which the subscriber has everything. */
+uint64_t eg_subscriber_place(const struct eg_subscriber *subscriber, const struct eg_journal *journal);
+
+/* The subscribers of a channel on this worker. */
+size_t eg_subscribers_audience(const struct eg_journal_channel *channel);
+
+/* Frees a channel's audience (before eg_journal_channel_drop()); it must be empty. */
+void eg_subscribers_forget(struct eg_journal_channel *channel);
+
+#endif

@@ -1,0 +1,110 @@
+/*
+ * A worker: a thread with a loop, a libmicrohttpd daemon, its copy of each set's journal, and the subscribers that came
+ * in through it. Workers share no state: what the Postgres thread has to say comes through the feeds and the mailbox.
+ */
+#ifndef EG_WORKER_H
+#define EG_WORKER_H
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "eventgate/config.h"
+#include "eventgate/feed.h"
+#include "eventgate/journal.h"
+#include "eventgate/loop.h"
+#include "eventgate/mailbox.h"
+#include "eventgate/metrics.h"
+#include "eventgate/publication.h"
+#include "eventgate/server.h"
+#include "eventgate/set_status.h"
+#include "eventgate/subscribers.h"
+
+struct eg_worker;
+struct eg_stream;
+struct eg_poll;
+struct eg_subscription;
+
+/* What the HTTP layer asks of those that it doesn't know. Called on workers' threads; must not block. */
+struct eg_worker_port {
+    void *context;
+    /* This worker has its first, or no more, subscriber of a channel that the set gives by a pattern. */
+    void (*want)(void *context, uint32_t set, uint32_t worker, const char *name, size_t length, uint64_t want);
+    void (*unwant)(void *context, uint32_t set, uint32_t worker, const char *name, size_t length);
+    /* Room in the publisher's queue: 0, -EAGAIN, -ENOTCONN. */
+    int (*admit)(void *context, uint32_t set, size_t items, size_t bytes);
+    void (*release)(void *context, uint32_t set, size_t items, size_t bytes);
+    /* Takes the publication; its `done` is called on another thread. */
+    void (*publish)(void *context, struct eg_publication *publication);
+};
+
+/* What all workers share. Read-only but for the atomics. */
+struct eg_worker_shared {
+    const struct eg_config *config;
+    struct eg_set_status *statuses; /* one a set */
+    struct eg_intake_counts *counts;
+    struct eg_budget bodies;
+    struct eg_worker_port port;
+    uint32_t worker_count;
+    int64_t started_us;
+    _Atomic bool draining;
+};
+
+/* One channel set on one worker. */
+struct eg_worker_set {
+    struct eg_worker *worker;
+    uint32_t index;
+    const struct eg_config_set *config;
+    struct eg_set_status *status;
+    struct eg_metrics *metrics;
+    struct eg_feed *feed;
+    struct eg_journal *journal;
+    struct eg_subscribers *subscribers;
+    bool up;      /* between a break and the loss of the connection: what is LISTENed is being delivered */
+    bool changed; /* something happened that pending subscriptions wait for */
+    uint64_t next_want;
+    int64_t shown_events, shown_bytes; /* what the journal's gauges have been told */
+    TAILQ_HEAD(, eg_subscription) pending;
+    LIST_HEAD(, eg_poll) polls;
+};
+
+struct eg_worker {
+    uint32_t index;
+    struct eg_loop *loop;
+    struct eg_mailbox mailbox;
+    struct eg_server *server;
+    struct eg_metrics *metrics;
+    struct eg_settings settings;
+    struct eg_worker_shared *shared;
+    struct eg_worker_set *sets;
+    uint32_t set_count;
+    size_t stream_count;
+    TAILQ_HEAD(eg_stream_list, eg_stream) streams; /* by the time of their next heartbeat */
+    struct eg_timer heartbeat;
+    struct eg_message drain_message;
+    struct eg_timer drain_deadline;
+    bool draining;
+};
+
+/* NULL: out of memory or descriptors; logged. `index` is its slot in every channel. Main thread. */
+struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared);
+void eg_worker_free(struct eg_worker *worker);
+
+/* Where a set's feed items go: push, then wake the loop if the push says so. Any thread. */
+struct eg_feed *eg_worker_feed(struct eg_worker *worker, uint32_t set);
+
+/* Runs the loop until the worker has drained or is stopped. The worker's thread. */
+void eg_worker_run(struct eg_worker *worker);
+
+/* Any thread. Drain: no new work, streams end, requests are finished; the loop ends when nothing is left, or at the
+ * deadline. */
+void eg_worker_drain(struct eg_worker *worker);
+/* New settings (copied). 0 or -ENOMEM. */
+int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *settings) EG_MUST_CHECK;
+
+/* Answers /channels, /sets, /livez, /readyz, /healthz and /metrics. */
+void eg_admin_handle(struct eg_worker *worker, struct eg_exchange *exchange);
+
+/* Answers POST /channels/NAME and POST /events. */
+void eg_publish_handle(struct eg_worker *worker, struct eg_exchange *exchange);
+
+#endif

@@ -1,0 +1,79 @@
+"""What tests ask for by name."""
+
+import itertools
+
+import pytest
+
+from kit.gateway import Gateway
+from kit.postgres import Postgres
+from kit.proxy import Proxy
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A server that no test may disturb."""
+    server = Postgres()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def fragile_postgres():
+    """A server of this test's own, to stop and to break."""
+    server = Postgres()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def gateway(postgres):
+    """A gateway that no test may disturb: channels t/... by pattern, listed/a and listed/b by name."""
+    process = Gateway("--postgres", postgres.conninfo, "--live", "listed/a,listed/b,t/**", "--workers", "2")
+    try:
+        yield process.wait_ready()
+    finally:
+        code = process.stop()
+    assert code == 0, process.log_text()
+
+
+@pytest.fixture
+def start_gateway(postgres):
+    """Starts gateways of this test's own: arguments of the program; `database`: a server, a conninfo, or None where a
+    configuration file says it all."""
+    started = []
+
+    def start(*arguments, database=postgres, live="t/**", **options):
+        conninfo = getattr(database, "conninfo", database)
+        given = ("--postgres", conninfo, "--live", live) if conninfo else ()
+        process = Gateway(*given, *arguments, **options)
+        started.append(process)
+        return process
+
+    yield start
+    codes = [process.stop() for process in started]
+    assert all(code in (0, 143, -9) for code in codes), [process.log_text() for process in started]
+
+
+@pytest.fixture
+def channel():
+    """A live channel that is this test's alone."""
+    return f"t/{next(numbers)}"
+
+
+@pytest.fixture
+def make_proxy():
+    proxies = []
+
+    def make(target):
+        proxies.append(Proxy(target))
+        return proxies[-1]
+
+    yield make
+    for proxy in proxies:
+        proxy.close()

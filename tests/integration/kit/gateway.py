@@ -1,0 +1,127 @@
+"""A gateway process: started on a free port, its log read as it comes, stopped by SIGTERM."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import threading
+
+from kit import http
+from kit.streams import Stream
+from kit.wait import DEADLINE, until
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+RELEASE = os.environ.get("EVENTGATE_RELEASE") or str(ROOT / "build" / "release" / "pg_eventgate")
+BINARY = os.environ.get("EVENTGATE_BINARY") or RELEASE
+
+
+def environment(**variables):
+    """The caller's environment without anything that would configure the gateway."""
+    ours = ("PG", "EVENTGATE_", "DATABASE_URL", "LISTEN_")
+    return {k: v for k, v in os.environ.items() if not k.startswith(ours)} | variables
+
+
+def run(*arguments, **variables):
+    """Runs the program to its end."""
+    return subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=DEADLINE,
+                          env=environment(**variables))
+
+
+class Gateway:
+    def __init__(self, *arguments, listen="127.0.0.1:0", binary=BINARY, wrapper=(), process_options=None,
+                 variables=None):
+        command = [*wrapper, binary, *arguments] + (["--listen", listen] if listen else [])
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                        env=environment(**(variables or {})), **(process_options or {}))
+        self.log = []
+        self.reader = threading.Thread(target=self._read_log, daemon=True)
+        self.reader.start()
+        self.address = until(self._address, "the gateway says where it listens")
+
+    def _read_log(self):
+        for line in self.process.stderr:
+            self.log.append(line.decode("utf-8", "replace").rstrip("\n"))
+
+    def _address(self):
+        assert self.process.poll() is None, "the gateway ended:\n" + self.log_text()
+        for line in list(self.log):
+            match = re.search(r'listening.*address"?[=:] ?"?([0-9.]+|\[[0-9a-f:]+\]):(\d+)', line)
+            if match:
+                return match[1].strip("[]"), int(match[2])
+        return None
+
+    @property
+    def url(self):
+        return f"http://{self.address[0]}:{self.address[1]}"
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def log_text(self):
+        return "\n".join(self.log)
+
+    def wait_log(self, pattern):
+        def found():
+            return next((line for line in list(self.log) if re.search(pattern, line)), None)
+
+        return until(found, f"a log line like {pattern}")
+
+    def call(self, method, target, body=None, **headers):
+        return http.call(self.address, method, target, body, **headers)
+
+    def get(self, target, **headers):
+        return self.call("GET", target, **headers)
+
+    def publish(self, channel, payload, **headers):
+        return self.call("POST", f"/channels/{channel}", payload, **headers)
+
+    def status_of(self, target):
+        try:
+            return self.get(target).status
+        except OSError:
+            return None
+
+    def wait_ready(self):
+        until(lambda: self.status_of("/readyz") == 200, "/readyz is 200")
+        return self
+
+    def wait_unready(self):
+        until(lambda: self.status_of("/readyz") == 503, "/readyz is 503")
+        return self
+
+    def stream(self, target, **options):
+        return Stream(self.address, target, **options)
+
+    def poll(self, target, **headers):
+        """A long-poll's answer; its connection waits as long as it takes."""
+        answer = self.get(target + ("&" if "?" in target else "?") + "format=poll", **headers)
+        assert answer.status == 200, answer
+        return answer.json()
+
+    def metrics(self):
+        """{'name{labels}': value}"""
+        lines = self.get("/metrics").text().splitlines()
+        return {k: float(v) for k, v in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+    def metric(self, name):
+        """The sum over all labels, or the one row whose labels are given."""
+        return sum(v for k, v in self.metrics().items() if k == name or k.startswith(name + "{"))
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.pid}/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self, how=signal.SIGTERM):
+        """Ends the process and returns its exit code; a sanitizer's finding fails the test here."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            code = self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        self.reader.join(DEADLINE)
+        assert "Sanitizer" not in self.log_text() and "runtime error" not in self.log_text(), self.log_text()
+        return code
