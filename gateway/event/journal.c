@@ -72,10 +72,10 @@ static void trim_one(struct eg_journal *journal)
 {
     uint64_t place = journal->tail++;
     struct eg_journal_entry *entry = entry_at(journal, place);
-    if (!entry->event) {
+    if (entry->is_break)
         raise_to(&journal->break_trimmed, place);
+    if (!entry->event)
         return;
-    }
     struct eg_journal_channel *channel = local_of(journal, entry->event->channel);
     if (channel)
         raise_to(&channel->trimmed, place);
@@ -122,7 +122,7 @@ static int make_room(struct eg_journal *journal)
 }
 
 /* Takes the next place. Where places were skipped, what lies before the hole goes. */
-static int append(struct eg_journal *journal, uint64_t place, struct eg_event *event)
+static int append(struct eg_journal *journal, uint64_t place, struct eg_event *event, bool is_break)
 {
     if (count_of(journal) >= journal->max_events && count_of(journal) > 0)
         trim_one(journal);
@@ -138,7 +138,7 @@ static int append(struct eg_journal *journal, uint64_t place, struct eg_event *e
         return error;
     }
     journal->head = place;
-    *entry_at(journal, place) = (struct eg_journal_entry){event, 0};
+    *entry_at(journal, place) = (struct eg_journal_entry){.event = event, .is_break = is_break};
     return 0;
 }
 
@@ -146,7 +146,7 @@ int eg_journal_append_event(struct eg_journal *journal, struct eg_event *event)
 {
     struct eg_journal_channel *channel = local_of(journal, event->channel);
     uint64_t place = event->place;
-    int error = append(journal, place, event);
+    int error = append(journal, place, event, false);
     if (error) {
         if (channel)
             raise_to(&channel->trimmed, place);
@@ -155,7 +155,7 @@ int eg_journal_append_event(struct eg_journal *journal, struct eg_event *event)
     }
     journal->bytes += eg_event_bytes(event);
     if (channel) {
-        if (channel->last >= journal->tail && channel->last >= channel->since && channel->last > 0)
+        if (channel->last >= journal->tail)
             entry_at(journal, channel->last)->next = place;
         channel->last = place;
     }
@@ -167,7 +167,7 @@ int eg_journal_append_break(struct eg_journal *journal, struct eg_epoch epoch, u
 {
     journal->epochs[journal->epoch_count++ % EPOCHS_REMEMBERED] = (struct epoch_start){epoch, place};
     journal->last_break = place;
-    int error = append(journal, place, NULL);
+    int error = append(journal, place, NULL, true);
     if (error)
         raise_to(&journal->break_trimmed, place);
     else
@@ -227,6 +227,9 @@ void eg_journal_channel_drop(struct eg_journal *journal, struct eg_journal_chann
 
 struct eg_journal_channel *eg_journal_listened(struct eg_journal *journal, struct eg_channel *channel, uint64_t since)
 {
+    /* Out of memory for the mark, the journal is empty, and `since` is behind every cursor all the same. */
+    if (since > journal->head && append(journal, since, NULL, false) == 0)
+        trim_to_bounds(journal);
     struct eg_journal_channel *local = eg_journal_channel(journal, channel->name, channel->name_length, true);
     if (!local || local->channel == channel)
         return local;
@@ -369,10 +372,14 @@ void eg_journal_free(struct eg_journal *journal)
 {
     if (!journal)
         return;
-    struct named_channel *channel, *next;
     trim_before(journal, UINT64_MAX);
-    HASH_ITER (hh, journal->channels, channel, next)
-        eg_journal_channel_drop(journal, &channel->base);
+    struct named_channel *channel = journal->channels, *next;
+    HASH_CLEAR(hh, journal->channels); /* of the table alone: the channels stay linked */
+    for (; channel; channel = next) {
+        next = channel->hh.next;
+        detach(journal, &channel->base);
+        free(channel);
+    }
     free(journal->entries);
     free(journal);
 }

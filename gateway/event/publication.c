@@ -7,12 +7,16 @@
 
 struct eg_publication *eg_publication_new(size_t count, size_t bytes, char **ret_text)
 {
-    size_t items = count * sizeof(struct eg_publication_item);
-    struct eg_publication *publication = calloc(1, sizeof(*publication) + items + bytes);
+    struct eg_publication *publication;
+    size_t size;
+    if (__builtin_mul_overflow(count, sizeof(struct eg_publication_item), &size) ||
+        __builtin_add_overflow(size, sizeof(*publication), &size) || __builtin_add_overflow(size, bytes, &size))
+        return NULL;
+    publication = calloc(1, size);
     if (!publication)
         return NULL;
     publication->count = count;
-    *ret_text = (char *)publication + sizeof(*publication) + items;
+    *ret_text = (char *)&publication->items[count];
     return publication;
 }
 

@@ -184,7 +184,7 @@ uint64_t eg_subscriber_find(const struct eg_subscriber *subscriber, const struct
     uint64_t head = eg_journal_head(journal);
     for (; place <= head; place++) {
         const struct eg_journal_entry *entry = eg_journal_at(journal, place);
-        if (!entry->event || wants(subscriber, entry->event->channel))
+        if (entry->is_break || (entry->event && wants(subscriber, entry->event->channel)))
             return place;
     }
     return 0;

@@ -135,31 +135,6 @@ static int file_fail(struct file *file, int line, const char *key, const char *s
     return 0;
 }
 
-/* inih's reader: like fgets(). */
-static char *read_line(char *text, int size, void *stream)
-{
-    struct file *file = stream;
-    if (file->result || !fgets(text, size, file->stream))
-        return NULL;
-    file->line++;
-    size_t length = strlen(text);
-    if (length == (size_t)size - 1 && text[length - 1] != '\n' && !feof(file->stream)) {
-        char sentence[160];
-        snprintf(sentence, sizeof(sentence),
-                 "the line is longer than %d bytes; continue a long value on the next line, which begins with a space.",
-                 size - 2);
-        file_fail(file, file->line, "", sentence);
-        return NULL;
-    }
-    const char *start = text + strspn(text, " \t");
-    file->continuation = start > text;
-    if (*start != ';' && *start != '#' && strstr(start, " ;")) {
-        file_fail(file, file->line, "", "\" ;\" would cut the value there; put comments on lines of their own.");
-        return NULL;
-    }
-    return text;
-}
-
 /* The option whose lines have been gathered is complete. */
 static int finish_option(struct file *file)
 {
@@ -207,6 +182,44 @@ static void *section_target(struct file *file, enum eg_option_scope *ret_scope)
     }
     file->result = find_or_make_set(file->config, name, &set, file->error);
     return file->result ? NULL : set;
+}
+
+/* A line that begins a section: its options are complete, and its name must be one. */
+static bool enter_section(struct file *file, const char *line)
+{
+    enum eg_option_scope scope;
+    size_t length = strcspn(line + 1, "]\r\n");
+    if (finish_option(file))
+        return false;
+    snprintf(file->section, sizeof(file->section), "%.*s", (int)(length < 60 ? length : 60), line + 1);
+    return section_target(file, &scope) != NULL;
+}
+
+/* inih's reader: like fgets(). */
+static char *read_line(char *text, int size, void *stream)
+{
+    struct file *file = stream;
+    if (file->result || !fgets(text, size, file->stream))
+        return NULL;
+    file->line++;
+    size_t length = strlen(text);
+    if (length == (size_t)size - 1 && text[length - 1] != '\n' && !feof(file->stream)) {
+        char sentence[160];
+        snprintf(sentence, sizeof(sentence),
+                 "the line is longer than %d bytes; continue a long value on the next line, which begins with a space.",
+                 size - 2);
+        file_fail(file, file->line, "", sentence);
+        return NULL;
+    }
+    const char *start = text + strspn(text, " \t");
+    file->continuation = start > text;
+    if (*start == '[' && !enter_section(file, start))
+        return NULL;
+    if (*start != ';' && *start != '#' && strstr(start, " ;")) {
+        file_fail(file, file->line, "", "\" ;\" would cut the value there; put comments on lines of their own.");
+        return NULL;
+    }
+    return text;
 }
 
 /* The options already seen in the section. */
@@ -276,7 +289,6 @@ static int take_value(void *context, const char *section, const char *key, const
     }
     if (finish_option(file))
         return 0;
-    snprintf(file->section, sizeof(file->section), "%s", section);
     begin_option(file, key, value);
     return file->result == 0;
 }
@@ -406,7 +418,7 @@ static int read_flags(struct eg_config *config, int argc, char *const *argv, con
         const struct eg_option *option = option_of(&flag);
         if (!option && !is_file)
             return unknown_flag(&flag, error);
-        if (!flag.value && i + 1 < argc)
+        if (!flag.value && i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0)
             flag.value = argv[++i];
         if (!flag.value)
             return fail(error, "%s: needs a value.", flag.text);

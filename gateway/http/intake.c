@@ -12,14 +12,17 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <netinet/tcp.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "eventgate/address_counts.h"
+#include "eventgate/backoff.h"
 #include "eventgate/log.h"
 
 #define ACCEPTS_PER_TURN 128
@@ -156,7 +159,13 @@ static void count_refusal(struct eg_metrics *metrics, unsigned status)
 static void write_refusal(int fd, enum eg_problem problem, const char *detail)
 {
     struct eg_buffer response = EG_BUFFER_INIT;
-    eg_problem_add_response(&response, problem, detail, NULL);
+    char id[17];
+    uint64_t random;
+    eg_random_bytes(&random, sizeof(random));
+    snprintf(id, sizeof(id), "%016" PRIx64, random);
+    eg_log(EG_LOG_DEBUG, "request refused unread", EG_LOG_STR("request", id),
+           EG_LOG_INT("status", eg_problem_status(problem)), EG_LOG_STR("detail", detail));
+    eg_problem_add_response(&response, problem, detail, id);
     if (!response.failed && send(fd, response.data, response.length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         eg_log(EG_LOG_DEBUG, "refusal not written", EG_LOG_STR("error", strerror(errno)));
     eg_buffer_done(&response);

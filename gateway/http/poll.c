@@ -115,11 +115,11 @@ static void collect(struct eg_poll *poll, struct answer *answer, uint64_t place)
     for (; at != 0; at = eg_subscriber_following(&poll->subscriber, journal, at)) {
         const struct eg_journal_entry *entry = eg_journal_at(journal, at);
         bool full = answer->count == subscription->request.limit || answer->events.length > EG_POLL_MAX_BYTES;
-        if (full || (!entry->event && (answer->count > 0 || answer->gap.length > 0))) {
+        if (full || (entry->is_break && (answer->count > 0 || answer->gap.length > 0))) {
             answer->next = at - 1;
             return;
         }
-        if (!entry->event) {
+        if (entry->is_break) {
             add_break(poll->subscription, answer, at);
             continue;
         }
@@ -232,12 +232,11 @@ void eg_poll_begin(struct eg_subscription *subscription)
     eg_metrics_add(worker->metrics, EG_METRIC_STREAMS_POLL, 1);
     exchange->state = poll;
     exchange->gone = exchange_gone;
-    exchange->hung_up = hung_up;
     if (answer_at_once(poll))
         return;
     poll->subscriber.lagging = false;
-    if (!exchange->suspended)
-        eg_exchange_suspend(exchange);
+    eg_exchange_suspend(exchange);
+    eg_exchange_on_hangup(exchange, hung_up);
     uint64_t due_ms = eg_loop_now_ms(worker->loop) + subscription->request.wait_ms;
     if (eg_timer_set(worker->loop, &poll->deadline, due_ms) != 0)
         answer_now(poll);

@@ -65,8 +65,8 @@ void eg_problem_add_response(struct eg_buffer *buffer, enum eg_problem problem, 
     eg_problem_add(&body, problem, detail, request_id);
     eg_buffer_add_format(buffer,
                          "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
-                         "Cache-Control: no-store\r\nConnection: close\r\n%s\r\n",
-                         status, phrase(status), body.length,
+                         "Cache-Control: no-store\r\nConnection: close\r\nX-Request-Id: %s\r\n%s\r\n",
+                         status, phrase(status), body.length, request_id,
                          status == 429 || status == 503 ? "Retry-After: 1\r\n" : "");
     eg_buffer_add(buffer, body.data, body.length);
     buffer->failed = buffer->failed || body.failed;

@@ -179,10 +179,15 @@ static void client_hung_up(struct eg_watch *watch, uint32_t epoll_events)
 
 void eg_exchange_suspend(struct eg_exchange *exchange)
 {
+    if (exchange->suspended)
+        return;
     MHD_suspend_connection(exchange->connection);
     exchange->suspended = true;
-    if (!exchange->hung_up)
-        return;
+}
+
+void eg_exchange_on_hangup(struct eg_exchange *exchange, void (*hung_up)(struct eg_exchange *exchange))
+{
+    exchange->hung_up = hung_up;
     exchange->hangup.ready = client_hung_up;
     if (eg_loop_add(exchange->server->options.loop, exchange->client->fd, EPOLLRDHUP, &exchange->hangup) != 0)
         exchange->hangup.ready = NULL; /* it is then noticed when the answer is sent */

@@ -5,8 +5,10 @@
  * there are in one sendmsg(); at a break, or when the journal has passed the stream by, a gap as the next note. It
  * stops when the stream has everything, when the socket is full (EPOLLOUT resumes it), or after FLUSH_ROUNDS, so that
  * one stream far behind doesn't hold up the others: it is then dirty again at once. Invariants: `offset` > 0 only while
- * lagging, and then the entry at subscriber.next is the half-sent one. A note is made only when `offset` is 0: notes
- * stand between whole frames.
+ * lagging, and then the entry at subscriber.next is the half-sent one, and `half` its event: the one event that a
+ * stream keeps alive. If that event has left the journal, and the socket then takes nothing for STUCK_HEARTBEATS, the
+ * stream is closed, so that a stuck reader lets go of it. A note is made only when `offset` is 0: notes stand between
+ * whole frames.
  */
 #include "eventgate/stream.h"
 
@@ -22,6 +24,7 @@
 #include "eventgate/log.h"
 
 #define FLUSH_ROUNDS 8
+#define STUCK_HEARTBEATS 2
 #define RUN_FRAMES 256
 #define RUN_BYTES (256u * 1024u)
 
@@ -38,6 +41,8 @@ struct eg_stream {
     bool ending;
     bool end_noted;
     size_t offset;         /* bytes of the entry at subscriber.next that are out */
+    struct eg_event *half; /* with offset > 0: a reference to that entry's event, which may leave the journal */
+    uint64_t moved_ms;     /* when the socket last took something */
     struct eg_buffer note; /* its own bytes, framed */
     size_t note_sent;
     uint64_t told;    /* the last place whose cursor the client has been sent */
@@ -89,6 +94,7 @@ static void stream_close(struct eg_stream *stream)
     eg_metrics_add(worker->metrics, stream_gauges[stream->format.transport], -1);
     eg_subscription_free(stream->subscription);
     eg_buffer_done(&stream->note);
+    eg_event_unref(stream->half);
     free(stream);
 }
 
@@ -224,32 +230,61 @@ static enum sent send_note(struct eg_stream *stream)
     return SENT_ALL;
 }
 
-/* Collects the frames from subscriber.next on. False: out of memory. */
+/* Adds the event's frame without its first `skip` bytes. False: out of memory. */
+static bool add_frame(const struct eg_stream *stream, struct run *run, struct eg_event *event, uint64_t place,
+                      size_t skip)
+{
+    const struct eg_frame *frame = eg_event_frame(event, stream->format);
+    if (!frame)
+        return false;
+    const char *start = stream->chunked ? frame->bytes : frame->bytes + frame->inner_offset;
+    size_t length = stream->chunked ? frame->chunked_length : frame->inner_length;
+    run->parts[run->count] = (struct iovec){(char *)(uintptr_t)start + skip, length - skip};
+    run->places[run->count++] = place;
+    run->bytes += length - skip;
+    return true;
+}
+
+/* Is the half-sent entry no longer in the journal? */
+static bool half_is_alone(const struct eg_stream *stream)
+{
+    return stream->offset > 0 && stream->subscriber.next < eg_journal_tail(stream->set->journal);
+}
+
+/* Collects what is left of the half-sent frame, and unless it must stay alone the frames after it. False: out of
+ * memory. */
 static bool collect(const struct eg_stream *stream, struct run *run)
 {
     const struct eg_journal *journal = stream->set->journal;
     const struct eg_subscriber *subscriber = &stream->subscriber;
-    size_t limit = stream->ending && stream->offset > 0 ? 1 : RUN_FRAMES;
-    size_t skip = stream->offset;
     run->count = 0;
     run->bytes = 0;
-    run->next = eg_subscriber_find(subscriber, journal, subscriber->next);
-    while (run->next != 0 && run->count < limit && run->bytes < RUN_BYTES) {
-        const struct eg_journal_entry *entry = eg_journal_at(journal, run->next);
-        if (!entry->event)
-            break;
-        const struct eg_frame *frame = eg_event_frame(entry->event, stream->format);
-        if (!frame)
+    run->next = subscriber->next; /* more to do */
+    if (stream->offset == 0) {
+        run->next = eg_subscriber_find(subscriber, journal, subscriber->next);
+    } else {
+        if (!add_frame(stream, run, stream->half, subscriber->next, stream->offset))
             return false;
-        const char *start = stream->chunked ? frame->bytes : frame->bytes + frame->inner_offset;
-        size_t length = stream->chunked ? frame->chunked_length : frame->inner_length;
-        run->parts[run->count] = (struct iovec){(char *)(uintptr_t)start + skip, length - skip};
-        run->places[run->count++] = run->next;
-        run->bytes += length - skip;
-        skip = 0;
+        if (stream->ending || half_is_alone(stream))
+            return true;
+        run->next = eg_subscriber_following(subscriber, journal, subscriber->next);
+    }
+    while (run->next != 0 && run->count < RUN_FRAMES && run->bytes < RUN_BYTES) {
+        const struct eg_journal_entry *entry = eg_journal_at(journal, run->next);
+        if (entry->is_break)
+            break;
+        if (!add_frame(stream, run, entry->event, run->next, 0))
+            return false;
         run->next = eg_subscriber_following(subscriber, journal, run->next);
     }
     return true;
+}
+
+static void let_half_go(struct eg_stream *stream)
+{
+    eg_event_unref(stream->half);
+    stream->half = NULL;
+    stream->offset = 0;
 }
 
 /* Moves on by what sendmsg() took. */
@@ -258,18 +293,21 @@ static void advance(struct eg_stream *stream, const struct run *run, size_t sent
     struct eg_metrics *metrics = worker_of(stream)->metrics;
     size_t whole = 0;
     eg_metrics_add(metrics, EG_METRIC_SENT_BYTES, (int64_t)sent);
+    stream->moved_ms = eg_loop_now_ms(worker_of(stream)->loop);
     while (whole < run->count && sent >= run->parts[whole].iov_len)
         sent -= run->parts[whole++].iov_len;
     if (whole > 0) {
         stream->told = run->places[whole - 1];
         stream->subscriber.next = stream->told + 1;
-        stream->offset = 0;
+        let_half_go(stream);
         eg_metrics_add(metrics, EG_METRIC_DELIVERIES, (int64_t)whole);
     }
-    if (whole < run->count) {
-        stream->subscriber.next = run->places[whole];
-        stream->offset += sent;
-    }
+    if (whole == run->count || sent == 0)
+        return;
+    stream->subscriber.next = run->places[whole];
+    stream->offset += sent;
+    if (!stream->half)
+        stream->half = eg_event_ref(eg_journal_at(stream->set->journal, run->places[whole])->event);
 }
 
 static enum sent send_run(struct eg_stream *stream, struct run *run)
@@ -280,11 +318,6 @@ static enum sent send_run(struct eg_stream *stream, struct run *run)
         return after_error();
     advance(stream, run, (size_t)sent);
     return (size_t)sent < run->bytes ? SENT_FULL : SENT_ALL;
-}
-
-static bool half_sent_is_gone(const struct eg_stream *stream)
-{
-    return stream->offset > 0 && stream->subscriber.next < eg_journal_tail(stream->set->journal);
 }
 
 /* One round; sets `ret_done` when there is nothing more to send now. */
@@ -304,7 +337,7 @@ static enum sent flush_round(struct eg_stream *stream, bool *ret_done)
         *ret_done = true;
         return SENT_ALL;
     }
-    if (subscriber->next < eg_journal_tail(stream->set->journal))
+    if (stream->offset == 0 && subscriber->next < eg_journal_tail(stream->set->journal))
         return note_passed_by(stream) ? SENT_ALL : SENT_FAILED;
     if (!collect(stream, &run))
         return SENT_FAILED; /* the client comes back with its cursor */
@@ -335,11 +368,6 @@ static void block(struct eg_stream *stream)
 static void flush(struct eg_subscriber *subscriber)
 {
     struct eg_stream *stream = EG_CONTAINER_OF(subscriber, struct eg_stream, subscriber);
-    if (half_sent_is_gone(stream)) {
-        eg_metrics_add(worker_of(stream)->metrics, EG_METRIC_HALF_SENT, 1);
-        stream_close(stream);
-        return;
-    }
     for (int round = 0; round < FLUSH_ROUNDS; round++) {
         bool done;
         switch (flush_round(stream, &done)) {
@@ -386,7 +414,8 @@ static void ready(struct eg_watch *watch, uint32_t epoll_events)
 
 static void beat(struct eg_stream *stream)
 {
-    if (half_sent_is_gone(stream)) {
+    uint64_t stuck_ms = eg_loop_now_ms(worker_of(stream)->loop) - stream->moved_ms;
+    if (half_is_alone(stream) && stuck_ms >= STUCK_HEARTBEATS * (uint64_t)worker_of(stream)->settings.heartbeat_ms) {
         eg_metrics_add(worker_of(stream)->metrics, EG_METRIC_HALF_SENT, 1);
         stream_close(stream);
         return;

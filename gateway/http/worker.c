@@ -17,11 +17,16 @@
 #include "eventgate/stream.h"
 #include "eventgate/subscribe.h"
 
+/* However small the journal, a feed holds what the listener reads from PostgreSQL at a time. */
+#define FEED_LEAST_EVENTS 4096u
+#define FEED_LEAST_BYTES (4u << 20)
+
 /* --- feeds ------------------------------------------------------------------------------------------------------- */
 
 static void append_event(struct eg_worker_set *set, struct eg_feed_item *item)
 {
     struct eg_journal_channel *channel = item->event->channel->slots[set->worker->index].local;
+    set->appended_bytes += eg_event_bytes(item->event);
     int error = eg_journal_append_event(set->journal, item->event);
     item->event = NULL; /* taken over */
     /* Out of memory, the journal has a hole here, which a subscriber sees as having been passed by. */
@@ -99,9 +104,16 @@ static void take_feed(struct eg_worker_set *set)
     size_t count = eg_feed_take(set->feed, &items);
     if (count == 0)
         return;
+    /* A burst larger than the journal must not pass by those who read quickly. */
+    size_t slice = set->config->journal_events / 4;
+    uint64_t flushed_bytes = set->appended_bytes;
     for (size_t i = 0; i < count; i++) {
         apply(set, &items[i]);
         eg_feed_item_done(&items[i]);
+        if ((i + 1) % slice == 0 || set->appended_bytes - flushed_bytes > set->config->journal_bytes / 4) {
+            eg_subscribers_flush(set->subscribers);
+            flushed_bytes = set->appended_bytes;
+        }
     }
     show_journal(set);
     /* A cursor may have been ahead of this worker, so that any event can be what a subscription waits for. */
@@ -215,6 +227,11 @@ struct eg_feed *eg_worker_feed(struct eg_worker *worker, uint32_t set)
     return worker->sets[set].feed;
 }
 
+static size_t at_least(size_t number, size_t least)
+{
+    return number > least ? number : least;
+}
+
 static bool set_init(struct eg_worker *worker, uint32_t index)
 {
     struct eg_worker_set *set = &worker->sets[index];
@@ -225,7 +242,8 @@ static bool set_init(struct eg_worker *worker, uint32_t index)
     TAILQ_INIT(&set->pending);
     LIST_INIT(&set->polls);
     set->metrics = eg_metrics_new(set->config->name);
-    set->feed = eg_feed_new(worker->index, set->config->journal_events, set->config->journal_bytes);
+    set->feed = eg_feed_new(worker->index, at_least(set->config->journal_events, FEED_LEAST_EVENTS),
+                            at_least(set->config->journal_bytes, FEED_LEAST_BYTES));
     set->journal = eg_journal_new(worker->index, set->config->journal_events, set->config->journal_bytes);
     set->subscribers = set->journal ? eg_subscribers_new(set->journal) : NULL;
     return set->metrics && set->feed && set->journal && set->subscribers;

@@ -491,18 +491,21 @@ static void command_over(struct eg_connection *connection)
 }
 
 /*
- * Takes all results that are complete. In a pipeline, NULL separates the results of two commands; otherwise it ends the
- * command. Notifications go first: what arrived before an answer is passed on before it.
+ * Takes all results that are complete. In a pipeline, NULL separates the results of two commands, and twice NULL means
+ * that there are no more; otherwise it ends the command. Notifications go first: what arrived before an answer is
+ * passed on before it.
  */
 static void take_results(struct eg_connection *connection)
 {
+    bool after_null = false;
     while (connection->conn && connection->due > 0 && !PQisBusy(connection->conn)) {
         PGresult *result = PQgetResult(connection->conn);
         pass_notifications(connection);
-        if (!connection->conn) {
+        if (!connection->conn || (!result && after_null)) {
             PQclear(result);
-            return;
+            break;
         }
+        after_null = !result;
         if (!result && !connection->pipelining)
             command_over(connection);
         if (result && connection->state == READY)

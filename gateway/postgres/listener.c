@@ -180,15 +180,20 @@ static void show_channels(struct eg_listener *listener)
                    (int64_t)eg_channel_table_count(listener->status->channels));
 }
 
-/* Its LISTEN has committed in a live session (or the session is just becoming live). False: out of memory. */
-static bool announce(struct eg_listener *listener, struct listened *listened)
+/* Its LISTEN has committed in a live session: it takes the next place, so that no cursor of an earlier LISTEN reaches
+ * it. Or the session is just becoming live: the break has a place already. False: out of memory. */
+static bool announce(struct eg_listener *listener, struct listened *listened, uint64_t since)
 {
     if (!listened->channel) {
         listened->channel =
             eg_channel_new(listened->name, listened->name_length, listened->permanent, listener->workers);
         if (!listened->channel || eg_channel_table_add(listener->status->channels, listened->channel) != 0)
             return false;
-        listened->since = listener->head;
+        listened->since = since;
+        if (since > listener->head) {
+            listener->head = since;
+            eg_set_status_set_head(listener->status, &listener->epoch, since);
+        }
         /* To all workers: each keeps track of what its journal trims of the channel. */
         tell(listener, -1,
              (struct eg_feed_item){.kind = EG_FEED_LISTENED, .place = listened->since, .channel = listened->channel});
@@ -274,7 +279,7 @@ static void go_live(struct eg_listener *listener)
     eg_metrics_add(listener->metrics, EG_METRIC_PG_SESSIONS, 1);
     tell(listener, -1, (struct eg_feed_item){.kind = EG_FEED_BREAK, .place = listener->head, .epoch = listener->epoch});
     HASH_ITER (hh, listener->channels, listened, next)
-        if (!announce(listener, listened)) {
+        if (!announce(listener, listened, listener->head)) {
             eg_connection_fail(listener->connection, "out of memory for a channel");
             return;
         }
@@ -315,7 +320,7 @@ static void take_listened(struct eg_listener *listener)
     struct listened *listened;
     while ((listened = TAILQ_FIRST(&listener->under_way))) {
         move_to(listener, listened, LISTENED);
-        if (listener->live && !announce(listener, listened)) {
+        if (listener->live && !announce(listener, listened, listener->head + 1)) {
             eg_connection_fail(listener->connection, "out of memory for a channel");
             return;
         }

@@ -32,8 +32,9 @@ struct eg_journal_channel {
 };
 
 struct eg_journal_entry {
-    struct eg_event *event; /* a reference; NULL: a break */
-    uint64_t next;          /* place of the next event of the same channel, 0: none yet */
+    struct eg_event *event; /* a reference; NULL: a break, or a mark */
+    bool is_break;
+    uint64_t next; /* place of the next event of the same channel, 0: none yet */
 };
 
 struct eg_journal;
@@ -66,6 +67,8 @@ int eg_journal_append_event(struct eg_journal *journal, struct eg_event *event) 
 int eg_journal_append_break(struct eg_journal *journal, struct eg_epoch epoch, uint64_t place) EG_MUST_CHECK;
 /* Makes the channel if need be, since this may precede its LISTENED. Out of memory, every channel counts as dropped. */
 void eg_journal_mark_dropped(struct eg_journal *journal, struct eg_channel *channel, uint64_t place);
+/* A `since` beyond the head is an entry of its own (a mark), which concerns nobody: so that no cursor from before an
+ * UNLISTEN equals one from after the next LISTEN. */
 struct eg_journal_channel *eg_journal_listened(struct eg_journal *journal, struct eg_channel *channel, uint64_t since);
 /* Returns the channel, no longer LISTENed, for the caller to drop or keep; NULL if it wasn't known. */
 struct eg_journal_channel *eg_journal_unlistened(struct eg_journal *journal, struct eg_channel *channel);

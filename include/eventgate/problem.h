@@ -50,7 +50,8 @@ unsigned eg_problem_status(enum eg_problem problem);
  * instance). Any thread. */
 void eg_problem_add(struct eg_buffer *buffer, enum eg_problem problem, const char *detail, const char *request_id);
 
-/* Appends a whole HTTP/1.1 response with `Connection: close`, for heads that never reach libmicrohttpd. */
+/* Appends a whole HTTP/1.1 response with `Connection: close`, for heads that never reach libmicrohttpd. `request_id`:
+ * not NULL. */
 void eg_problem_add_response(struct eg_buffer *buffer, enum eg_problem problem, const char *detail,
                              const char *request_id);
 

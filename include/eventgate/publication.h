@@ -34,7 +34,8 @@ struct eg_publication {
     struct eg_publication_item items[]; /* the bytes they point to live in the same allocation */
 };
 
-/* Room for `count` items and `bytes` of text behind them, at `ret_text`; zeroed. Free with eg_publication_free(). */
+/* Room for `count` items and `bytes` of text behind them, at `ret_text`; zeroed. Free with eg_publication_free(). NULL:
+ * out of memory. */
 struct eg_publication *eg_publication_new(size_t count, size_t bytes, char **ret_text);
 void eg_publication_free(struct eg_publication *publication);
 

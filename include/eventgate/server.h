@@ -41,9 +41,6 @@ struct eg_exchange {
      * or before its stream was taken; afterwards the exchange must not be touched. */
     void *state;
     void (*gone)(struct eg_exchange *exchange);
-    /* Set before suspending, `hung_up` is called when the client closes its side meanwhile: an answer is due at once.
-     */
-    void (*hung_up)(struct eg_exchange *exchange);
 
     /* The server's own. */
     char *raw_target; /* as it came */
@@ -51,6 +48,7 @@ struct eg_exchange {
     struct MHD_Response *response; /* ready, to be queued when the suspended connection runs again */
     unsigned status;
     void (*taken)(struct eg_exchange *exchange, int fd);
+    void (*hung_up)(struct eg_exchange *exchange);
     struct eg_watch hangup; /* watches a suspended connection's socket */
     size_t reserved_bytes;  /* of the budget for bodies */
     bool started;
@@ -126,8 +124,11 @@ void eg_exchange_problem(struct eg_exchange *exchange, enum eg_problem problem, 
 void eg_exchange_stream(struct eg_exchange *exchange, const char *content_type,
                         void (*taken)(struct eg_exchange *exchange, int fd));
 
-/* Holds the request until one of the answering functions above is called. Only from `handle`. */
+/* Holds the request until one of the answering functions above is called. First called from `handle`. */
 void eg_exchange_suspend(struct eg_exchange *exchange);
+
+/* Calls `hung_up`, once, when the client of a suspended exchange closes its side: an answer is due at once. */
+void eg_exchange_on_hangup(struct eg_exchange *exchange, void (*hung_up)(struct eg_exchange *exchange));
 
 /*
  * Proves, against the libmicrohttpd that is loaded, that a taken socket is left alone (not shut down) and that every

@@ -5,8 +5,8 @@
  * A stream owns no queue. What it still lacks are the journal's entries from subscriber.next on; of the first of them
  * `offset` bytes may be out already. Bytes that are its own (first cursor, gap, heartbeat, end) stand in `note`, at
  * most one at a time, and go out before the next entry. When the socket is full the stream waits for EPOLLOUT, with
- * nothing copied. When the journal has moved past `next`: a whole number of frames out: a gap; a half-sent one: the
- * connection is closed, since the other half is gone.
+ * nothing copied. When the journal has moved past `next`, the half-sent frame, if there is one, is
+ * completed, and a gap follows. A reader that takes nothing at all meanwhile is let go after two heartbeats.
  */
 #ifndef EG_STREAM_H
 #define EG_STREAM_H

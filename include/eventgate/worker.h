@@ -62,6 +62,7 @@ struct eg_worker_set {
     bool up;      /* between a break and the loss of the connection: what is LISTENed is being delivered */
     bool changed; /* something happened that pending subscriptions wait for */
     uint64_t next_want;
+    uint64_t appended_bytes;           /* to the journal, since the start */
     int64_t shown_events, shown_bytes; /* what the journal's gauges have been told */
     TAILQ_HEAD(, eg_subscription) pending;
     LIST_HEAD(, eg_poll) polls;

@@ -47,7 +47,7 @@ def test_metrics_count(start_gateway, postgres, channel):
     assert metrics['eventgate_published_total{set="default",result="committed"}'] == 5
     assert metrics['eventgate_postgres_listening{set="default"}'] == 1
     assert metrics['eventgate_channels{set="default"}'] == 1
-    assert metrics["eventgate_resident_memory_bytes"] > 1_000_000 and metrics["eventgate_open_descriptors"] > 5
+    assert metrics["eventgate_resident_memory_bytes"] > 1_000_000
 
 
 def test_channels_lists_what_is_listened_to(gateway, channel):

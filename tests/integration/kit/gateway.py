@@ -114,9 +114,13 @@ class Gateway:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self, how=signal.SIGTERM):
-        """Ends the process and returns its exit code; a sanitizer's finding fails the test here."""
+        """Ends the process and returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(how)
+        return self.ended()
+
+    def ended(self):
+        """Waits for the end of the process; a sanitizer's finding fails the test here."""
         try:
             code = self.process.wait(60)
         except subprocess.TimeoutExpired:
