@@ -19,6 +19,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "eventgate/connection.h"
 #include "eventgate/listener.h"
 #include "eventgate/listening.h"
 #include "eventgate/log.h"
@@ -509,4 +510,18 @@ int eg_gateway_run(struct eg_config *config, int argc, char *const *argv, char *
     gateway_done(&gateway);
     eg_log_stop();
     return error ? 1 : 0;
+}
+
+int eg_gateway_check(const struct eg_config *config, struct eg_error *ret_error)
+{
+    struct eg_error inner;
+    for (size_t i = 0; i < config->set_count; i++) {
+        if (eg_connection_check_conninfo(config->sets[i].postgres, &inner) == 0)
+            continue;
+        ret_error->sqlstate[0] = '\0';
+        snprintf(ret_error->sentence, sizeof(ret_error->sentence), "%.200s%s[set %s] postgres: %.200s",
+                 config->file ? config->file : "", config->file ? ": " : "", config->sets[i].name, inner.sentence);
+        return -EINVAL;
+    }
+    return 0;
 }

@@ -41,12 +41,19 @@ int main(int argc, char **argv)
     case EG_CONFIG_VERSION:
         return print_version();
     case EG_CONFIG_CHECK:
+    case EG_CONFIG_RUN:
+        break;
+    }
+    if (eg_gateway_check(config, &error) != 0) {
+        fprintf(stderr, "pg_eventgate: %s\n", error.sentence);
+        eg_config_free(config);
+        return EXIT_USAGE;
+    }
+    if (action == EG_CONFIG_CHECK) {
         printf("The configuration is valid: %zu channel set%s, %u workers.\n", config->set_count,
                config->set_count == 1 ? "" : "s", config->workers);
         eg_config_free(config);
         return EXIT_SUCCESS;
-    case EG_CONFIG_RUN:
-        break;
     }
     return eg_gateway_run(config, argc, argv, environ);
 }

@@ -446,9 +446,10 @@ static int check_overlaps(const struct eg_config *config, struct eg_error *error
                     const struct eg_config_channel *a = &config->sets[s].live[i], *b = &config->sets[t].live[j];
                     if (eg_pattern_overlaps(a->text, a->length, b->text, b->length))
                         return fail(error,
-                                    "\"%.150s\" of the set %s and \"%.150s\" of the set %s have channels in common: a "
-                                    "channel belongs to one set.",
-                                    a->text, config->sets[s].name, b->text, config->sets[t].name);
+                                    "%.200s%s\"%.60s\" of the set %s and \"%.60s\" of the set %s have channels in "
+                                    "common: a channel belongs to one set.",
+                                    config->file ? config->file : "", config->file ? ": " : "", a->text,
+                                    config->sets[s].name, b->text, config->sets[t].name);
                 }
     return 0;
 }

@@ -13,4 +13,8 @@
  */
 int eg_gateway_run(struct eg_config *config, int argc, char *const *argv, char *const *environment);
 
+/* What the configuration's own check cannot see: are the connection strings ones that libpq understands? 0, or -EINVAL
+ * with a sentence that names the set. */
+int eg_gateway_check(const struct eg_config *config, struct eg_error *ret_error) EG_MUST_CHECK;
+
 #endif
