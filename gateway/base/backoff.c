@@ -47,6 +47,8 @@ void eg_backoff_reset(struct eg_backoff *backoff)
 uint32_t eg_jitter_ms(uint32_t base_ms, uint32_t percent)
 {
     uint64_t spread = (uint64_t)base_ms * percent / 100;
-    uint64_t least = base_ms - spread;
-    return (uint32_t)(least + draw((uint32_t)(2 * spread > UINT32_MAX ? UINT32_MAX : 2 * spread)));
+    uint64_t least = base_ms - spread, most = base_ms + spread;
+    if (most > UINT32_MAX)
+        most = UINT32_MAX;
+    return (uint32_t)least + draw((uint32_t)(most - least));
 }

@@ -51,16 +51,57 @@ static void add_time(struct eg_buffer *line)
     eg_buffer_add_format(line, "%s.%03ldZ", text, now.tv_nsec / 1000000);
 }
 
+/* The bytes of the UTF-8 character at `text` (RFC 3629), or 0 if it isn't one. Never looks past a NUL. */
+static size_t character_length(const unsigned char *text)
+{
+    static const struct {
+        unsigned char first, last, least, most; /* first byte, from and to; second byte, from and to */
+        size_t length;
+    } forms[] = {{0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+                 {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+                 {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
+    size_t form = 0, at = 2;
+    while (form < EG_ARRAY_LENGTH(forms) && (text[0] < forms[form].first || text[0] > forms[form].last))
+        form++;
+    if (form == EG_ARRAY_LENGTH(forms))
+        return 0;
+    if (forms[form].length > 1 && (text[1] < forms[form].least || text[1] > forms[form].most))
+        return 0;
+    while (at < forms[form].length && (text[at] & 0xc0) == 0x80)
+        at++;
+    return at >= forms[form].length ? forms[form].length : 0;
+}
+
+/*
+ * A JSON string, with U+FFFD for each byte that isn't UTF-8: before a session has an encoding, PostgreSQL's messages
+ * come in the server's.
+ */
+static void add_string(struct eg_buffer *line, const char *value)
+{
+    struct eg_buffer text = EG_BUFFER_INIT;
+    while (*value) {
+        size_t length = character_length((const unsigned char *)value);
+        eg_buffer_add(&text, length ? value : "\xef\xbf\xbd", length ? length : 3);
+        value += length ? length : 1;
+    }
+    eg_buffer_add_json_string(line, text.data, text.length);
+    line->failed = line->failed || text.failed;
+    eg_buffer_done(&text);
+}
+
 /* A value that could be mistaken for several, or break the line, is written as a JSON string. */
 static void add_value(struct eg_buffer *line, const char *value)
 {
-    bool plain = value[0] != '\0';
-    for (const char *at = value; plain && *at; at++)
-        plain = (unsigned char)*at > ' ' && *at != '"' && *at != '=' && *at != '\\' && *at != 0x7f;
-    if (plain)
+    const char *at = value;
+    for (size_t length = 1; *at; at += length) {
+        length = character_length((const unsigned char *)at);
+        if (length == 0 || strchr(" \"=\\\x7f", *at) || (unsigned char)*at < ' ')
+            break;
+    }
+    if (*value && !*at)
         eg_buffer_add_string(line, value);
     else
-        eg_buffer_add_json_string(line, value, strlen(value));
+        add_string(line, value);
 }
 
 static void add_text(struct eg_buffer *line, enum eg_log_level level, const char *message,
@@ -94,7 +135,7 @@ static void add_json(struct eg_buffer *line, enum eg_log_level level, const char
         if (fields->kind == EG_LOG_FIELD_INTEGER)
             eg_buffer_add_format(line, "%" PRId64, fields->integer);
         else
-            eg_buffer_add_json_string(line, fields->string, strlen(fields->string));
+            add_string(line, fields->string);
     }
     eg_buffer_add_string(line, "}");
 }

@@ -83,7 +83,7 @@ static int find_or_make_set(struct eg_config *config, const char *name, struct e
 static int default_target(struct eg_config *config, enum eg_option_scope scope, void **ret_target,
                           struct eg_error *error)
 {
-    struct eg_config_set *set;
+    struct eg_config_set *set = NULL;
     *ret_target = config;
     if (scope == EG_OPTION_GATEWAY)
         return 0;

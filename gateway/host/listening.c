@@ -76,8 +76,8 @@ const char *eg_listening_problem(const char *address)
 static void format(const struct sockaddr_storage *address, char *text, size_t size)
 {
     char host[INET6_ADDRSTRLEN] = "";
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
+    struct sockaddr_in in = {.sin_family = AF_UNSPEC};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_UNSPEC};
     if (address->ss_family == AF_INET) {
         memcpy(&in, address, sizeof(in));
         inet_ntop(AF_INET, &in.sin_addr, host, sizeof(host));
@@ -183,7 +183,7 @@ static int inherit(int count, struct eg_listening *listening, struct eg_error *e
     if (!listening->sockets)
         return failed(error, "LISTEN_FDS", "listen", ENOMEM);
     for (int fd = FIRST_INHERITED_FD; fd < FIRST_INHERITED_FD + count; fd++) {
-        struct sockaddr_storage address;
+        struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
         socklen_t length = sizeof(address);
         int is_listening = 0;
         socklen_t size = sizeof(is_listening);

@@ -157,7 +157,7 @@ struct unit {
 };
 
 static const struct unit time_units[] = {{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", HOUR}, {NULL, 0}};
-static const struct unit size_units[] = {{"", 1}, {"B", 1}, {"kB", 1024}, {"MB", 1024 * 1024}, {"GB", GIB}, {NULL, 0}};
+static const struct unit size_units[] = {{"", 1}, {"B", 1}, {"kB", 1024}, {"MB", 1u << 20}, {"GB", GIB}, {NULL, 0}};
 static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
 
 static int refuse(struct eg_error *error, const char *format, const char *text, const char *right)

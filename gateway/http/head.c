@@ -222,9 +222,9 @@ static bool name_ends(struct eg_head *head)
 {
     uint8_t candidates = head->field;
     head->field = OTHER;
-    for (uint8_t i = 0; i < FIELD_COUNT; i++)
+    for (unsigned i = 0; i < FIELD_COUNT; i++)
         if ((candidates & (1u << i)) && field_names[i][head->matched] == '\0')
-            head->field = i;
+            head->field = (uint8_t)i;
     head->matched = 0;
     return count_field(head) && go(head, VALUE_START);
 }

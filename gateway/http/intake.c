@@ -420,7 +420,7 @@ static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
     struct eg_intake *intake = socket->intake;
     (void)epoll_events;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        struct sockaddr_storage address;
+        struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
         socklen_t length = sizeof(address);
         int fd = accept4(socket->fd, (struct sockaddr *)&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {

@@ -74,7 +74,7 @@ static bool await(struct eg_loop *loop, int client, const char *found)
     return false;
 }
 
-static const char *check(struct eg_loop *loop, const struct eg_listening_socket *listening, int *taken_fd)
+static const char *check(struct eg_loop *loop, const struct eg_listening_socket *listening, const int *taken_fd)
 {
     static const char request[] = "GET /livez HTTP/1.0\r\n\r\n";
     static const char forbidden[] = "GET /livez HTTP/1.0\n\n";

@@ -64,7 +64,7 @@ static void unwatch_hangup(struct eg_exchange *exchange)
 {
     if (!exchange->hangup.ready)
         return;
-    eg_loop_remove(exchange->server->options.loop, exchange->client->fd, &exchange->hangup);
+    eg_loop_remove(exchange->server->options.loop, exchange->hangup_fd, &exchange->hangup);
     exchange->hangup.ready = NULL;
 }
 
@@ -189,7 +189,8 @@ void eg_exchange_on_hangup(struct eg_exchange *exchange, void (*hung_up)(struct 
 {
     exchange->hung_up = hung_up;
     exchange->hangup.ready = client_hung_up;
-    if (eg_loop_add(exchange->server->options.loop, exchange->client->fd, EPOLLRDHUP, &exchange->hangup) != 0)
+    exchange->hangup_fd = exchange->client->fd;
+    if (eg_loop_add(exchange->server->options.loop, exchange->hangup_fd, EPOLLRDHUP, &exchange->hangup) != 0)
         exchange->hangup.ready = NULL; /* it is then noticed when the answer is sent */
 }
 

@@ -26,7 +26,7 @@
 #define FLUSH_ROUNDS 8
 #define STUCK_HEARTBEATS 2
 #define RUN_FRAMES 256
-#define RUN_BYTES (256u * 1024u)
+#define RUN_BYTES (1u << 18)
 
 struct eg_stream {
     struct eg_subscriber subscriber;

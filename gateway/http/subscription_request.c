@@ -143,7 +143,7 @@ static int read_whole_number(struct reading *reading, const char *name, const ch
 
 static int read_wait(struct reading *reading, struct eg_bytes value)
 {
-    uint32_t seconds;
+    uint32_t seconds = 0;
     reading->has_wait = true;
     int error = read_whole_number(reading, "wait", value.data, 0, EG_POLL_WAIT_MAX_S, &seconds);
     if (!error)

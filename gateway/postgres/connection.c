@@ -27,7 +27,7 @@
 #include "eventgate/log.h"
 
 #define MINIMUM_VERSION 140000
-#define THREAD_STACK_BYTES (256u * 1024u)
+#define THREAD_STACK_BYTES (1u << 18)
 /* A failure that goes on is logged again only this often. */
 #define REPEAT_LOG_MS 60000u
 

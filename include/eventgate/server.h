@@ -49,8 +49,9 @@ struct eg_exchange {
     unsigned status;
     void (*taken)(struct eg_exchange *exchange, int fd);
     void (*hung_up)(struct eg_exchange *exchange);
-    struct eg_watch hangup; /* watches a suspended connection's socket */
-    size_t reserved_bytes;  /* of the budget for bodies */
+    struct eg_watch hangup; /* watches a suspended connection's socket, hangup_fd */
+    int hangup_fd;
+    size_t reserved_bytes; /* of the budget for bodies */
     bool started;
     bool suspended;
     bool answered;
