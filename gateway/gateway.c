@@ -83,7 +83,7 @@ struct want {
     uint32_t set, worker;
     uint64_t number; /* 0: an unwant */
     size_t length;
-    char name[];
+    char name[]; /* NUL-terminated */
 };
 
 static void deliver_want(struct eg_message *message, void *context)
@@ -101,7 +101,7 @@ static void deliver_want(struct eg_message *message, void *context)
 static void post_want(void *context, uint32_t set, uint32_t worker, const char *name, size_t length, uint64_t number)
 {
     struct gateway *gateway = context;
-    struct want *want = malloc(sizeof(*want) + length);
+    struct want *want = calloc(1, sizeof(*want) + length + 1);
     if (!want) { /* a want ends in the subscription's timeout, an unwant leaves the channel LISTENed */
         eg_log(EG_LOG_ERROR, "no memory for a message to the listener", EG_LOG_INT("worker", worker));
         return;

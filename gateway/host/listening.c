@@ -134,7 +134,7 @@ static int open_one(struct endpoint *endpoint, const char *address, uint32_t wor
  */
 static int check_free(const struct endpoint *endpoint, const char *address, struct eg_error *error)
 {
-    struct eg_listening_socket probe;
+    struct eg_listening_socket probe = {.fd = -1};
     struct endpoint copy = *endpoint;
     int result = open_one(&copy, address, 0, false, &probe, error);
     if (!result)

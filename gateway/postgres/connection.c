@@ -51,7 +51,7 @@ struct attempt {
     _Atomic int references;
     _Atomic bool abandoned;
     int done_fd; /* eventfd: written when `conn` is there */
-    PGconn *conn;
+    _Atomic(PGconn *) conn;
     char *conninfo, *application_name, *connect_timeout;
 };
 
@@ -119,8 +119,9 @@ static void attempt_unref(struct attempt *attempt)
 {
     if (atomic_fetch_sub(&attempt->references, 1) != 1)
         return;
-    if (attempt->conn)
-        PQfinish(attempt->conn);
+    PGconn *conn = atomic_load(&attempt->conn);
+    if (conn)
+        PQfinish(conn);
     if (attempt->done_fd >= 0)
         close(attempt->done_fd);
     free(attempt->conninfo);
@@ -179,7 +180,7 @@ static void connect_now(struct attempt *attempt)
         add_default(&parameters, options, "target_session_attrs", "primary");
     add_parameter(&parameters, "client_encoding", "UTF8");
     add_parameter(&parameters, NULL, NULL);
-    attempt->conn = PQconnectdbParams(parameters.keywords, parameters.values, 1);
+    atomic_store(&attempt->conn, PQconnectdbParams(parameters.keywords, parameters.values, 1));
     PQconninfoFree(options);
 }
 
@@ -550,9 +551,8 @@ static void ignore_notice(void *context, const PGresult *result)
 static void attempt_done(struct eg_watch *watch, uint32_t epoll_events)
 {
     struct eg_connection *connection = EG_CONTAINER_OF(watch, struct eg_connection, attempt_watch);
-    PGconn *conn = connection->attempt->conn;
+    PGconn *conn = atomic_exchange(&connection->attempt->conn, NULL);
     (void)epoll_events;
-    connection->attempt->conn = NULL;
     drop_attempt(connection);
     if (!conn) {
         fail(connection, "out of memory while connecting");
