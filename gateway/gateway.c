@@ -27,7 +27,7 @@
 #include "eventgate/worker.h"
 
 /* Descriptors beside the clients' connections: listening sockets, loops, PostgreSQL, and streams being taken. */
-#define RESERVED_DESCRIPTORS 512u
+#define RESERVED_DESCRIPTORS UINT64_C(512)
 
 struct gateway {
     struct eg_config *config;

@@ -1,25 +1,22 @@
 /*
  * The configuration from its three sources: file, environment, flags.
  *
- * All of them end in eg_option_set(); what differs is how an error says where it stands. inih reads the lines, but
- * through our own reader, which counts them, and refuses what inih would cut without a word: lines longer than its
- * buffer, and values with an inline comment.
+ * All of them end in eg_option_set(); what differs is how an error says where it stands.
  */
 #include "eventgate/config.h"
 
 #include <errno.h>
-#include <ini.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "eventgate/config_file.h"
 #include "eventgate/options.h"
 #include "eventgate/pattern.h"
 
 #define DEFAULT_SET "default"
-#define SET_NAME_MAX 32
 #define EXAMPLE "pg_eventgate --postgres 'dbname=shop' --live 'orders,chat/*'"
 
 static int fail(struct eg_error *error, const char *format, ...) EG_PRINTF(2, 3);
@@ -56,9 +53,8 @@ static int set_defaults(enum eg_option_scope scope, void *target, struct eg_erro
     return 0;
 }
 
-/* Finds the set of that name, or makes it. */
-static int find_or_make_set(struct eg_config *config, const char *name, struct eg_config_set **ret_set,
-                            struct eg_error *error)
+int eg_config_make_set(struct eg_config *config, const char *name, struct eg_config_set **ret_set,
+                       struct eg_error *ret_error)
 {
     for (size_t i = 0; i < config->set_count; i++)
         if (strcmp(config->sets[i].name, name) == 0) {
@@ -67,16 +63,16 @@ static int find_or_make_set(struct eg_config *config, const char *name, struct e
         }
     struct eg_config_set *grown = reallocarray(config->sets, config->set_count + 1, sizeof(*grown));
     if (!grown)
-        return no_memory(error);
+        return no_memory(ret_error);
     config->sets = grown;
     struct eg_config_set *set = &config->sets[config->set_count];
     memset(set, 0, sizeof(*set));
     set->name = strdup(name);
     if (!set->name)
-        return no_memory(error);
+        return no_memory(ret_error);
     config->set_count++;
     *ret_set = set;
-    return set_defaults(EG_OPTION_SET, set, error);
+    return set_defaults(EG_OPTION_SET, set, ret_error);
 }
 
 /* Where an option of this scope belongs when it comes from a flag or a variable. */
@@ -87,7 +83,7 @@ static int default_target(struct eg_config *config, enum eg_option_scope scope, 
     *ret_target = config;
     if (scope == EG_OPTION_GATEWAY)
         return 0;
-    int result = find_or_make_set(config, DEFAULT_SET, &set, error);
+    int result = eg_config_make_set(config, DEFAULT_SET, &set, error);
     *ret_target = set;
     return result;
 }
@@ -104,221 +100,6 @@ static int set_from(struct eg_config *config, const struct eg_option *option, co
     if (result == -EINVAL)
         return fail(error, "%s: %.440s", where, inner.sentence);
     return result ? no_memory(error) : 0;
-}
-
-/* --- the file ------------------------------------------------------------------------------------------------------
- */
-
-struct file {
-    struct eg_config *config;
-    struct eg_error *error;
-    const char *name;
-    FILE *stream;
-    int line;
-    int result;
-    const struct eg_option *last_option; /* for continuation lines */
-    int last_line;
-    char section[64];
-    struct eg_buffer value; /* of the option being read, all its lines */
-    void *target;
-    bool continuation;     /* the line last read began with a space */
-    uint64_t seen_gateway; /* bit set of options; sets keep theirs in seen_sets */
-    uint64_t *seen_sets;
-    size_t seen_set_count;
-};
-
-static int file_fail(struct file *file, int line, const char *key, const char *sentence)
-{
-    if (!file->result)
-        file->result = fail(file->error, "%.120s:%d: %s%s%s%s%.300s", file->name, line, file->section[0] ? "[" : "",
-                            file->section, file->section[0] ? "] " : "", key, sentence);
-    return 0;
-}
-
-/* The option whose lines have been gathered is complete. */
-static int finish_option(struct file *file)
-{
-    struct eg_error inner;
-    char key[80];
-    if (!file->last_option)
-        return 0;
-    const struct eg_option *option = file->last_option;
-    file->last_option = NULL;
-    eg_buffer_add(&file->value, "", 1);
-    if (file->value.failed)
-        return no_memory(file->error);
-    int result = eg_option_set(option, file->target, file->value.data, &inner);
-    snprintf(key, sizeof(key), "%s: ", option->name);
-    if (result == -EINVAL)
-        file_fail(file, file->last_line, key, inner.sentence);
-    else if (result)
-        file->result = no_memory(file->error);
-    return file->result;
-}
-
-static bool valid_set_name(const char *name)
-{
-    size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-");
-    return length > 0 && length <= SET_NAME_MAX && name[length] == '\0';
-}
-
-/* Where the section's options go, or NULL (and the error). */
-static void *section_target(struct file *file, enum eg_option_scope *ret_scope)
-{
-    struct eg_config_set *set;
-    if (strcmp(file->section, "gateway") == 0) {
-        *ret_scope = EG_OPTION_GATEWAY;
-        return file->config;
-    }
-    *ret_scope = EG_OPTION_SET;
-    if (strncmp(file->section, "set ", 4) != 0) {
-        file_fail(file, file->line, "", "sections are [gateway] and [set NAME].");
-        return NULL;
-    }
-    const char *name = file->section + 4 + strspn(file->section + 4, " ");
-    if (!valid_set_name(name)) {
-        file_fail(file, file->line, "", "the name of a set is 1 to 32 of a-z, 0-9, _ and -.");
-        return NULL;
-    }
-    file->result = find_or_make_set(file->config, name, &set, file->error);
-    return file->result ? NULL : set;
-}
-
-/* A line that begins a section: its options are complete, and its name must be one. */
-static bool enter_section(struct file *file, const char *line)
-{
-    enum eg_option_scope scope;
-    size_t length = strcspn(line + 1, "]\r\n");
-    if (finish_option(file))
-        return false;
-    snprintf(file->section, sizeof(file->section), "%.*s", (int)(length < 60 ? length : 60), line + 1);
-    return section_target(file, &scope) != NULL;
-}
-
-/* inih's reader: like fgets(). */
-static char *read_line(char *text, int size, void *stream)
-{
-    struct file *file = stream;
-    if (file->result || !fgets(text, size, file->stream))
-        return NULL;
-    file->line++;
-    size_t length = strlen(text);
-    if (length == (size_t)size - 1 && text[length - 1] != '\n' && !feof(file->stream)) {
-        char sentence[160];
-        snprintf(sentence, sizeof(sentence),
-                 "the line is longer than %d bytes; continue a long value on the next line, which begins with a space.",
-                 size - 2);
-        file_fail(file, file->line, "", sentence);
-        return NULL;
-    }
-    const char *start = text + strspn(text, " \t");
-    file->continuation = start > text;
-    if (*start == '[' && !enter_section(file, start))
-        return NULL;
-    if (*start != ';' && *start != '#' && strstr(start, " ;")) {
-        file_fail(file, file->line, "", "\" ;\" would cut the value there; put comments on lines of their own.");
-        return NULL;
-    }
-    return text;
-}
-
-/* The options already seen in the section. */
-static uint64_t *seen_in(struct file *file, enum eg_option_scope scope, const struct eg_config_set *set)
-{
-    if (scope == EG_OPTION_GATEWAY)
-        return &file->seen_gateway;
-    size_t index = (size_t)(set - file->config->sets);
-    if (index >= file->seen_set_count) {
-        uint64_t *grown = reallocarray(file->seen_sets, index + 1, sizeof(*grown));
-        if (!grown)
-            return NULL;
-        memset(grown + file->seen_set_count, 0, (index + 1 - file->seen_set_count) * sizeof(*grown));
-        file->seen_sets = grown;
-        file->seen_set_count = index + 1;
-    }
-    return &file->seen_sets[index];
-}
-
-static int begin_option(struct file *file, const char *key, const char *value)
-{
-    enum eg_option_scope scope;
-    file->target = section_target(file, &scope);
-    if (!file->target)
-        return file->result;
-    const struct eg_option *option = eg_option_find(scope, key, strlen(key));
-    char text[200];
-    if (!option) {
-        const struct eg_option *other = eg_option_find(!scope, key, strlen(key));
-        if (other)
-            snprintf(text, sizeof(text), "\"%.60s\" belongs in %s.", key,
-                     scope == EG_OPTION_GATEWAY ? "a section [set NAME]" : "the section [gateway]");
-        else
-            snprintf(text, sizeof(text), "there is no option \"%.60s\"; did you mean \"%s\"?", key,
-                     eg_option_nearest(scope, key)->name);
-        return file_fail(file, file->line, "", text);
-    }
-    uint64_t *seen = seen_in(file, scope, file->target);
-    uint64_t bit = UINT64_C(1) << (option - eg_options);
-    if (!seen)
-        return file->result = no_memory(file->error);
-    if (*seen & bit) {
-        snprintf(text, sizeof(text),
-                 "%s: is given a second time; continue a long value on the next line, which begins "
-                 "with a space.",
-                 option->name);
-        return file_fail(file, file->line, "", text);
-    }
-    *seen |= bit;
-    file->last_option = option;
-    file->last_line = file->line;
-    eg_buffer_clear(&file->value);
-    eg_buffer_add_string(&file->value, value);
-    return 0;
-}
-
-/* inih's handler: called for each `key = value`, and for each continuation line with the same key. */
-static int take_value(void *context, const char *section, const char *key, const char *value)
-{
-    struct file *file = context;
-    bool continues = file->last_option && strcmp(file->section, section) == 0 &&
-                     strcmp(file->last_option->name, key) == 0 && file->continuation;
-    if (continues) {
-        eg_buffer_add_string(&file->value, " ");
-        eg_buffer_add_string(&file->value, value);
-        return 1;
-    }
-    if (finish_option(file))
-        return 0;
-    begin_option(file, key, value);
-    return file->result == 0;
-}
-
-static int parse_stream(struct eg_config *config, FILE *stream, const char *name, struct eg_error *error)
-{
-    struct file file = {.config = config, .error = error, .name = name, .stream = stream, .value = EG_BUFFER_INIT};
-    int line = ini_parse_stream(read_line, &file, take_value, &file);
-    if (!file.result)
-        finish_option(&file);
-    if (!file.result && line > 0) {
-        file.section[0] = '\0';
-        file_fail(&file, line, "", "neither \"[section]\" nor \"key = value\".");
-    }
-    if (!file.result && line < 0)
-        file.result = no_memory(error);
-    eg_buffer_done(&file.value);
-    free(file.seen_sets);
-    return file.result;
-}
-
-static int read_file(struct eg_config *config, const char *name, struct eg_error *error)
-{
-    FILE *stream = fopen(name, "re");
-    if (!stream)
-        return fail(error, "%s: cannot be read: %s", name, strerror(errno));
-    config->file = strdup(name);
-    int result = config->file ? parse_stream(config, stream, name, error) : no_memory(error);
-    fclose(stream);
-    return result;
 }
 
 /* --- environment and flags -----------------------------------------------------------------------------------------
@@ -484,7 +265,7 @@ static int load(struct eg_config *config, const char *file, int argc, char *cons
     enum eg_config_action action;
     int result = set_defaults(EG_OPTION_GATEWAY, config, error);
     if (!result && file)
-        result = read_file(config, file, error);
+        result = eg_config_file_read(config, file, error);
     if (!result)
         result = read_environment(config, environment, error);
     if (!result)
@@ -514,14 +295,11 @@ int eg_config_load(int argc, char *const *argv, char *const *environment, struct
 int eg_config_parse(const char *text, size_t length, struct eg_config **ret_config, struct eg_error *ret_error)
 {
     struct eg_config *config = calloc(1, sizeof(*config));
-    FILE *stream = length ? fmemopen((void *)(uintptr_t)text, length, "r") : fopen("/dev/null", "re");
-    int result = config && stream ? set_defaults(EG_OPTION_GATEWAY, config, ret_error) : no_memory(ret_error);
+    int result = config ? set_defaults(EG_OPTION_GATEWAY, config, ret_error) : no_memory(ret_error);
     if (!result)
-        result = parse_stream(config, stream, "text", ret_error);
+        result = eg_config_file_parse(config, "text", text, length, ret_error);
     if (!result)
         result = check(config, NULL, ret_error);
-    if (stream)
-        fclose(stream);
     if (result)
         eg_config_free(config);
     else

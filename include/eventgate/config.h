@@ -1,6 +1,6 @@
 /*
  * The configuration: one table of options drives INI file, environment, flags, --help, reload and the reference in the
- * README. The only module that knows inih.
+ * README.
  *
  * Order: default < file < environment < flags. Options of scope GATEWAY stand in `[gateway]`, options of scope SET in
  * `[set NAME]`; flags and environment variables of scope SET belong to the set `default`, made when one of them is
@@ -83,6 +83,13 @@ void eg_config_free(struct eg_config *config);
 /* The same from the text of a file alone. */
 int eg_config_parse(const char *text, size_t length, struct eg_config **ret_config,
                     struct eg_error *ret_error) EG_MUST_CHECK;
+
+/*
+ * Finds the set of that name (1 to 32 of [a-z0-9_-]; copied), or appends one with the defaults, which moves `sets`.
+ * 0 or -ENOMEM. For those who read a source of the configuration.
+ */
+int eg_config_make_set(struct eg_config *config, const char *name, struct eg_config_set **ret_set,
+                       struct eg_error *ret_error) EG_MUST_CHECK;
 
 /* The text of --help, and a Markdown table of all options (for the README, which a test compares). */
 void eg_config_help(struct eg_buffer *buffer);

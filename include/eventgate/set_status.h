@@ -1,13 +1,11 @@
 /*
  * What a set's connections are doing, for those who ask (admin endpoints, subscribe, publish). Written by the Postgres
- * thread, read by any thread; each function takes the lock for a copy. The head is read on every resume, so it is
- * atomic.
+ * thread, read by any thread; each function takes the lock for a copy.
  */
 #ifndef EG_SET_STATUS_H
 #define EG_SET_STATUS_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "eventgate/channel.h"

@@ -21,8 +21,11 @@ DEMO = str(ROOT / "gateway" / "demo")
 
 class Demo:
     def __init__(self, folder, port):
+        # Under a shell's `&` SIGINT is ignored, and a script cannot change that back.
+        ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)
         self.process = subprocess.Popen([DEMO, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                         env=os.environ | {"TMPDIR": str(folder)}, start_new_session=True)
+        signal.signal(signal.SIGINT, ignored)
         self.output = []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()

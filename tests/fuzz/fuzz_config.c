@@ -1,0 +1,143 @@
+/* The text of an INI file: what is taken is in bounds, and means the same when it is written out and read again. */
+#include "eventgate/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "eventgate/listening.h"
+#include "eventgate/options.h"
+#include "eventgate/pattern.h"
+
+#define LINE_BYTES 180 /* longer values can't be written on one line */
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+static uint64_t number_of(const struct eg_option *option, const void *target)
+{
+    uint64_t wide;
+    uint32_t number;
+    memcpy(&number, (const char *)target + option->offset, sizeof(number));
+    if (option->type != EG_OPTION_SIZE_64)
+        return number;
+    memcpy(&wide, (const char *)target + option->offset, sizeof(wide));
+    return wide;
+}
+
+static void check_channels(const struct eg_config_set *set)
+{
+    check(set->live_count > 0);
+    for (size_t i = 0; i < set->live_count; i++) {
+        const struct eg_config_channel *channel = &set->live[i];
+        check(channel->length == strlen(channel->text));
+        check(eg_pattern_problem(channel->text, channel->length) == NULL);
+        check(channel->wild == eg_pattern_is_wild(channel->text, channel->length));
+        check(channel->wild || channel->length <= EG_LIVE_CHANNEL_MAX_BYTES);
+    }
+}
+
+/* Adds the channels to `buffer`; false if one of them can't stand on a line of its own. */
+static bool write_channels(struct eg_buffer *buffer, const struct eg_config_set *set)
+{
+    eg_buffer_add_string(buffer, "live =\n");
+    for (size_t i = 0; i < set->live_count; i++) {
+        const struct eg_config_channel *channel = &set->live[i];
+        if (channel->length > LINE_BYTES || strchr(";#", channel->text[0]))
+            return false;
+        eg_buffer_add_format(buffer, "%s %s\n", i > 0 ? " ,\n" : "", channel->text);
+    }
+    return true;
+}
+
+static bool write_option(struct eg_buffer *buffer, const struct eg_option *option, const struct eg_config *config,
+                         const struct eg_config_set *set)
+{
+    const void *target = option->scope == EG_OPTION_SET ? (const void *)set : config;
+    switch (option->type) {
+    case EG_OPTION_CHANNELS:
+        return write_channels(buffer, set);
+    case EG_OPTION_LISTEN:
+        eg_buffer_add_string(buffer, "listen =\n");
+        for (size_t i = 0; i < config->listen_count; i++)
+            eg_buffer_add_format(buffer, " %s%s\n", config->listen[i], i + 1 < config->listen_count ? "," : "");
+        return true;
+    case EG_OPTION_STRING:
+        eg_buffer_add_format(buffer, "%s =%s\n", option->name, set->postgres);
+        return strlen(set->postgres) <= LINE_BYTES;
+    case EG_OPTION_CHOICE:
+        eg_buffer_add_format(buffer, "%s = %s\n", option->name, option->choices[number_of(option, target)]);
+        return true;
+    default:
+        check(number_of(option, target) >= option->least && number_of(option, target) <= option->most);
+        eg_buffer_add_format(buffer, "%s = ", option->name);
+        eg_buffer_add_unsigned(buffer, number_of(option, target));
+        eg_buffer_add_string(buffer, option->type == EG_OPTION_TIME ? "ms\n" : "\n");
+        return true;
+    }
+}
+
+/* False if it can't be written as a file. */
+static bool write_config(struct eg_buffer *buffer, const struct eg_config *config)
+{
+    bool whole = true;
+    eg_buffer_add_string(buffer, "[gateway]\n");
+    for (size_t i = 0; i < eg_option_count; i++)
+        if (eg_options[i].scope == EG_OPTION_GATEWAY)
+            whole &= write_option(buffer, &eg_options[i], config, NULL);
+    for (size_t s = 0; s < config->set_count; s++) {
+        eg_buffer_add_format(buffer, "[set %s]\n", config->sets[s].name);
+        for (size_t i = 0; i < eg_option_count; i++)
+            if (eg_options[i].scope == EG_OPTION_SET)
+                whole &= write_option(buffer, &eg_options[i], config, &config->sets[s]);
+    }
+    return whole;
+}
+
+static void changed(void *context, const char *option, bool now)
+{
+    (void)context;
+    (void)option;
+    (void)now;
+    abort();
+}
+
+static void check_same_when_written(const struct eg_config *config)
+{
+    struct eg_buffer buffer = EG_BUFFER_INIT;
+    struct eg_config *again;
+    struct eg_error error;
+    if (write_config(&buffer, config)) {
+        struct eg_settings settings = config->settings;
+        check(eg_config_parse(buffer.data, buffer.length, &again, &error) == 0);
+        check(again->set_count == config->set_count);
+        eg_config_reload(config, again, &settings, changed, NULL);
+        eg_config_free(again);
+    }
+    eg_buffer_done(&buffer);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct eg_config *config = NULL;
+    struct eg_error error = {"", ""};
+    int result = eg_config_parse((const char *)data, size, &config, &error);
+    if (result) {
+        check(result == -EINVAL && config == NULL);
+        check(error.sentence[0] != '\0' && memchr(error.sentence, '\0', sizeof(error.sentence)) != NULL);
+        return 0;
+    }
+    check(config->listen_count > 0 && config->workers > 0 && config->set_count > 0);
+    for (size_t i = 0; i < config->listen_count; i++)
+        check(eg_listening_problem(config->listen[i]) == NULL);
+    for (size_t s = 0; s < config->set_count; s++)
+        check_channels(&config->sets[s]);
+    check_same_when_written(config);
+    eg_config_free(config);
+    return 0;
+}
