@@ -12,22 +12,16 @@
 #include "eventgate/connection.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <libpq-fe.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "eventgate/backoff.h"
+#include "eventgate/connection_attempt.h"
 #include "eventgate/log.h"
 
 #define MINIMUM_VERSION 140000
-#define THREAD_STACK_BYTES (1u << 18)
 /* A failure that goes on is logged again only this often. */
 #define REPEAT_LOG_MS 60000u
 
@@ -46,22 +40,13 @@ static const int transitions[STATE_COUNT][EVENT_COUNT] = {
     [READY] = {NOWHERE, NOWHERE, NOWHERE, WAITING},
 };
 
-/* One attempt to connect, shared by its thread and the connection that waits for it; freed by the last of them. */
-struct attempt {
-    _Atomic int references;
-    _Atomic bool abandoned;
-    int done_fd; /* eventfd: written when `conn` is there */
-    _Atomic(PGconn *) conn;
-    char *conninfo, *application_name, *connect_timeout;
-};
-
 struct eg_connection {
     struct eg_loop *loop;
     const struct eg_config_set *set;
     const char *purpose;
     struct eg_connection_hooks hooks;
     enum state state;
-    struct attempt *attempt; /* while CONNECTING */
+    struct eg_attempt *attempt; /* while CONNECTING */
     struct eg_watch attempt_watch;
     PGconn *conn; /* from CHECKING on */
     int fd;
@@ -112,142 +97,25 @@ static void arm(struct eg_connection *connection)
     set_timer(connection, connection->due > 0 ? connection->set->query_timeout_ms : connection->set->heartbeat_ms);
 }
 
-/* --- connecting, on a thread of its own ------------------------------------------------------------------------------
- */
-
-static void attempt_unref(struct attempt *attempt)
-{
-    if (atomic_fetch_sub(&attempt->references, 1) != 1)
-        return;
-    PGconn *conn = atomic_load(&attempt->conn);
-    if (conn)
-        PQfinish(conn);
-    if (attempt->done_fd >= 0)
-        close(attempt->done_fd);
-    free(attempt->conninfo);
-    free(attempt->application_name);
-    free(attempt->connect_timeout);
-    free(attempt);
-}
-
-/* Collects keywords and values for PQconnectdbParams(). */
-struct parameters {
-    const char *keywords[16], *values[16];
-    int count;
-};
-
-static void add_parameter(struct parameters *parameters, const char *keyword, const char *value)
-{
-    parameters->keywords[parameters->count] = keyword;
-    parameters->values[parameters->count++] = value;
-}
-
-/* What the connection string or the environment says about a keyword, or NULL. */
-static const char *given(const PQconninfoOption *options, const char *keyword)
-{
-    for (; options && options->keyword; options++) {
-        if (strcmp(options->keyword, keyword) != 0)
-            continue;
-        if (options->val)
-            return options->val;
-        return options->envvar ? getenv(options->envvar) : NULL;
-    }
-    return NULL;
-}
-
-static void add_default(struct parameters *parameters, const PQconninfoOption *options, const char *keyword,
-                        const char *value)
-{
-    if (!given(options, keyword))
-        add_parameter(parameters, keyword, value);
-}
-
-/* A dead link is noticed in about three seconds, unless the connection string says otherwise. */
-static void connect_now(struct attempt *attempt)
-{
-    struct parameters parameters = {.count = 0};
-    PQconninfoOption *options = PQconninfoParse(attempt->conninfo, NULL);
-    const char *host = given(options, "host"), *hostaddr = given(options, "hostaddr");
-    if (attempt->conninfo[0])
-        add_parameter(&parameters, "dbname", attempt->conninfo);
-    add_default(&parameters, options, "keepalives_idle", "2");
-    add_default(&parameters, options, "keepalives_interval", "1");
-    add_default(&parameters, options, "keepalives_count", "2");
-    add_default(&parameters, options, "tcp_user_timeout", "3000");
-    add_default(&parameters, options, "connect_timeout", attempt->connect_timeout);
-    add_default(&parameters, options, "application_name", attempt->application_name);
-    if ((host && strchr(host, ',')) || (hostaddr && strchr(hostaddr, ',')))
-        add_default(&parameters, options, "target_session_attrs", "primary");
-    add_parameter(&parameters, "client_encoding", "UTF8");
-    add_parameter(&parameters, NULL, NULL);
-    atomic_store(&attempt->conn, PQconnectdbParams(parameters.keywords, parameters.values, 1));
-    PQconninfoFree(options);
-}
-
-static void *run_attempt(void *context)
-{
-    struct attempt *attempt = context;
-    static const uint64_t one = 1;
-    if (!atomic_load(&attempt->abandoned))
-        connect_now(attempt);
-    if (write(attempt->done_fd, &one, sizeof(one)) < 0)
-        eg_log(EG_LOG_ERROR, "a connection cannot be handed over", EG_LOG_STR("error", strerror(errno)));
-    attempt_unref(attempt);
-    return NULL;
-}
-
-static struct attempt *attempt_new(const struct eg_connection *connection)
-{
-    struct attempt *attempt = calloc(1, sizeof(*attempt));
-    char text[80];
-    if (!attempt)
-        return NULL;
-    atomic_init(&attempt->references, 1);
-    attempt->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    attempt->conninfo = strdup(connection->set->postgres);
-    snprintf(text, sizeof(text), "pg_eventgate %s %s", connection->set->name, connection->purpose);
-    attempt->application_name = strdup(text);
-    snprintf(text, sizeof(text), "%" PRIu32, (connection->set->connect_timeout_ms + 999) / 1000);
-    attempt->connect_timeout = strdup(text);
-    if (attempt->done_fd >= 0 && attempt->conninfo && attempt->application_name && attempt->connect_timeout)
-        return attempt;
-    attempt_unref(attempt);
-    return NULL;
-}
-
-static bool start_thread(struct attempt *attempt)
-{
-    pthread_t thread;
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    if (pthread_attr_init(&attributes) != 0)
-        return false;
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    atomic_fetch_add(&attempt->references, 1);
-    bool started = pthread_create(&thread, &attributes, run_attempt, attempt) == 0;
-    if (!started)
-        atomic_fetch_sub(&attempt->references, 1);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return started;
-}
+/* --- connecting
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void start_connecting(struct eg_connection *connection)
 {
+    char application_name[80];
     change_state(connection, DUE, connection->problem[0] ? connection->problem : NULL);
     eg_timer_cancel(connection->loop, &connection->timer);
-    connection->attempt = attempt_new(connection);
-    if (!connection->attempt ||
-        eg_loop_add(connection->loop, connection->attempt->done_fd, EPOLLIN, &connection->attempt_watch) != 0) {
-        if (connection->attempt)
-            attempt_unref(connection->attempt);
+    snprintf(application_name, sizeof(application_name), "pg_eventgate %s %s", connection->set->name,
+             connection->purpose);
+    connection->attempt =
+        eg_attempt_start(connection->set->postgres, application_name, connection->set->connect_timeout_ms);
+    if (!connection->attempt) {
+        fail(connection, "no memory, descriptors or thread for a connection");
+    } else if (eg_loop_add(connection->loop, eg_attempt_fd(connection->attempt), EPOLLIN, &connection->attempt_watch) !=
+               0) {
+        eg_attempt_drop(connection->attempt);
         connection->attempt = NULL;
         fail(connection, "no memory or descriptors for a connection");
-    } else if (!start_thread(connection->attempt)) {
-        fail(connection, "no thread for connecting");
     }
 }
 
@@ -256,9 +124,8 @@ static void drop_attempt(struct eg_connection *connection)
 {
     if (!connection->attempt)
         return;
-    eg_loop_remove(connection->loop, connection->attempt->done_fd, &connection->attempt_watch);
-    atomic_store(&connection->attempt->abandoned, true);
-    attempt_unref(connection->attempt);
+    eg_loop_remove(connection->loop, eg_attempt_fd(connection->attempt), &connection->attempt_watch);
+    eg_attempt_drop(connection->attempt);
     connection->attempt = NULL;
 }
 
@@ -551,7 +418,7 @@ static void ignore_notice(void *context, const PGresult *result)
 static void attempt_done(struct eg_watch *watch, uint32_t epoll_events)
 {
     struct eg_connection *connection = EG_CONTAINER_OF(watch, struct eg_connection, attempt_watch);
-    PGconn *conn = atomic_exchange(&connection->attempt->conn, NULL);
+    PGconn *conn = eg_attempt_take(connection->attempt);
     (void)epoll_events;
     drop_attempt(connection);
     if (!conn) {
