@@ -520,6 +520,7 @@ static void taken(struct eg_exchange *exchange, int fd)
     eg_beginning_done(&subscription->beginning);
     eg_subscription_request_done(&subscription->request);
     eg_streams_arm_heartbeat(worker);
+    stream->ending = worker->draining; /* the drain began while the head was on its way */
     flush(&stream->subscriber);
 }
 
