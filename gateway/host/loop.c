@@ -141,6 +141,11 @@ int eg_loop_change(struct eg_loop *loop, int fd, uint32_t events, struct eg_watc
 void eg_loop_remove(struct eg_loop *loop, int fd, struct eg_watch *watch)
 {
     control(loop, EPOLL_CTL_DEL, fd, 0, NULL);
+    eg_loop_forget(loop, watch);
+}
+
+void eg_loop_forget(struct eg_loop *loop, const struct eg_watch *watch)
+{
     for (int i = 0; i < loop->batch_count; i++)
         if (loop->batch[i].data.ptr == watch)
             loop->batch[i].data.ptr = NULL;

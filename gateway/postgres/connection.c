@@ -157,8 +157,11 @@ static void disconnect(struct eg_connection *connection)
     drop_attempt(connection);
     if (!connection->conn)
         return;
-    if (connection->fd >= 0)
+    /* libpq closes its socket by itself when the server is gone. */
+    if (connection->fd >= 0 && PQsocket(connection->conn) == connection->fd)
         eg_loop_remove(connection->loop, connection->fd, &connection->watch);
+    else
+        eg_loop_forget(connection->loop, &connection->watch);
     PQfinish(connection->conn); /* sends one small message; never waits */
     connection->conn = NULL;
     connection->fd = -1;

@@ -46,6 +46,8 @@ int eg_loop_add(struct eg_loop *loop, int fd, uint32_t events, struct eg_watch *
 int eg_loop_change(struct eg_loop *loop, int fd, uint32_t events, struct eg_watch *watch) EG_MUST_CHECK;
 /* Call it before closing `fd`. The watch is not called again, not even for events of this turn. */
 void eg_loop_remove(struct eg_loop *loop, int fd, struct eg_watch *watch);
+/* The same when a library has closed the descriptor already, and its number may belong to another thread by now. */
+void eg_loop_forget(struct eg_loop *loop, const struct eg_watch *watch);
 
 /* Arms (or re-arms) the timer for `due_ms` of eg_loop_now_ms(). 0 or -ENOMEM. */
 int eg_timer_set(struct eg_loop *loop, struct eg_timer *timer, uint64_t due_ms) EG_MUST_CHECK;
