@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "eventgate/connection.h"
@@ -26,6 +27,8 @@
 #include "eventgate/publisher.h"
 #include "eventgate/worker.h"
 
+/* The Postgres thread never blocks; should it all the same, it must not keep the process from ending. */
+#define POSTGRES_STOP_S 5
 /* Descriptors beside the clients' connections: listening sockets, loops, PostgreSQL, and streams being taken. */
 #define RESERVED_DESCRIPTORS UINT64_C(512)
 
@@ -226,8 +229,15 @@ static void stop_threads(struct gateway *gateway)
         pthread_join(gateway->worker_threads[i], NULL);
     if (!gateway->postgres_started)
         return;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += POSTGRES_STOP_S;
     eg_loop_stop(gateway->postgres_loop);
-    pthread_join(gateway->postgres_thread, NULL);
+    if (pthread_timedjoin_np(gateway->postgres_thread, NULL, &until) == 0)
+        return;
+    eg_log(EG_LOG_ERROR, "the Postgres thread does not stop: exiting without it");
+    eg_log_stop();
+    _exit(EXIT_FAILURE);
 }
 
 /* --- signals ----------------------------------------------------------------------------------------------------- */

@@ -146,6 +146,9 @@ static ssize_t take_socket(void *context, uint64_t position, char *buffer, size_
     exchange->gone = NULL;
     exchange->taken(exchange, fd);
     exchange->client = NULL;
+    /* libmicrohttpd closes its own descriptor when it runs the next time. */
+    exchange->server->run = true;
+    eg_loop_again(exchange->server->options.loop);
     return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
