@@ -29,9 +29,6 @@ struct answer {
     bool failed;
 };
 
-static const enum eg_metric gap_counters[] = {EG_METRIC_GAPS_RECONNECT, EG_METRIC_GAPS_RETENTION, EG_METRIC_GAPS_SLOW,
-                                              EG_METRIC_GAPS_FAILOVER, EG_METRIC_GAPS_UNKNOWN};
-
 static void poll_free(struct eg_poll *poll)
 {
     struct eg_worker_set *set = poll->subscription->set;
@@ -58,27 +55,27 @@ static void add_gap(struct eg_subscription *subscription, struct answer *answer,
                                       .channel_count = gap->missed_count});
 }
 
+/* A gap that comes after `place`, counted. */
+static void tell_gap(struct eg_subscription *subscription, struct answer *answer, const struct eg_beginning *gap,
+                     uint64_t place)
+{
+    char from[EG_CURSOR_SIZE];
+    eg_set_cursor(subscription->set, place, from);
+    add_gap(subscription, answer, gap, from);
+    eg_gap_count(subscription->set->worker, gap->reason);
+}
+
 /* A gap at the break that stands at `place`, for all channels. */
 static void add_break(struct eg_subscription *subscription, struct answer *answer, uint64_t place)
 {
-    char from[EG_CURSOR_SIZE];
-    struct eg_bytes *channels = calloc(subscription->channel_count, sizeof(*channels));
-    if (!channels) {
+    struct eg_beginning beginning;
+    if (eg_beginning_behind(subscription->channels, subscription->channel_count, place, EG_GAP_RECONNECT, &beginning) !=
+        0) {
         answer->failed = true;
         return;
     }
-    for (uint32_t i = 0; i < subscription->channel_count; i++)
-        channels[i].data = eg_journal_channel_name(subscription->channels[i], &channels[i].length);
-    eg_set_cursor(subscription->set, place - 1, from);
-    add_gap(subscription, answer,
-            &(struct eg_beginning){.place = place,
-                                   .reason = EG_GAP_RECONNECT,
-                                   .gap_to = place,
-                                   .missed = channels,
-                                   .missed_count = subscription->channel_count},
-            from);
-    free(channels);
-    eg_metrics_add(subscription->set->worker->metrics, EG_METRIC_GAPS_RECONNECT, 1);
+    tell_gap(subscription, answer, &beginning, place - 1);
+    eg_beginning_done(&beginning);
 }
 
 /* The journal has moved past the poll while it waited. */
@@ -88,17 +85,13 @@ static void pass_by(struct eg_poll *poll, struct answer *answer, uint64_t *place
     struct eg_worker_set *set = subscription->set;
     struct eg_beginning beginning;
     uint64_t tail = eg_journal_tail(set->journal);
-    char from[EG_CURSOR_SIZE];
     if (eg_beginning_at(set, subscription->channels, subscription->channel_count, *place, EG_GAP_SLOW, &beginning) !=
         0) {
         answer->failed = true;
         return;
     }
-    if (beginning.has_gap) {
-        eg_set_cursor(set, *place, from);
-        add_gap(subscription, answer, &beginning, from);
-        eg_metrics_add(set->worker->metrics, gap_counters[beginning.reason], 1);
-    }
+    if (beginning.has_gap)
+        tell_gap(subscription, answer, &beginning, *place);
     *place = beginning.place + 1 > tail ? beginning.place : tail - 1;
     eg_beginning_done(&beginning);
 }

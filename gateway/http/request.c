@@ -12,9 +12,7 @@
 
 #include "eventgate/json.h"
 
-static int refuse(struct eg_refusal *refusal, enum eg_problem problem, const char *format, ...) EG_PRINTF(3, 4);
-
-static int refuse(struct eg_refusal *refusal, enum eg_problem problem, const char *format, ...)
+int eg_refuse(struct eg_refusal *refusal, enum eg_problem problem, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -47,7 +45,7 @@ static int decode(const char *text, size_t length, bool plus_is_space, char **to
             int high = i + 2 < length ? hex_digit(text[i + 1]) : -1;
             int low = i + 2 < length ? hex_digit(text[i + 2]) : -1;
             if (high < 0 || low < 0)
-                return refuse(
+                return eg_refuse(
                     refusal, EG_PROBLEM_BAD_REQUEST,
                     "The URL has a %% that isn't followed by two hexadecimal digits; write %%25 for the sign itself.");
             byte = (char)(high * 16 + low);
@@ -56,14 +54,14 @@ static int decode(const char *text, size_t length, bool plus_is_space, char **to
             byte = ' ';
         }
         if ((unsigned char)byte < 0x20 || byte == 0x7f)
-            return refuse(refusal, EG_PROBLEM_BAD_REQUEST, "The URL has a control byte.");
+            return eg_refuse(refusal, EG_PROBLEM_BAD_REQUEST, "The URL has a control byte.");
         *out++ = byte;
     }
     *ret_decoded = (struct eg_bytes){start, (size_t)(out - start)};
     *out++ = '\0';
     *to = out;
     if (!eg_utf8_valid(start, ret_decoded->length))
-        return refuse(refusal, EG_PROBLEM_BAD_REQUEST, "The URL is not UTF-8 when its escapes are resolved.");
+        return eg_refuse(refusal, EG_PROBLEM_BAD_REQUEST, "The URL is not UTF-8 when its escapes are resolved.");
     return 0;
 }
 
@@ -71,15 +69,15 @@ static int check_levels(struct eg_bytes path, struct eg_refusal *refusal)
 {
     const char *end = path.data + path.length;
     if (path.length == 0 || path.data[0] != '/')
-        return refuse(refusal, EG_PROBLEM_BAD_REQUEST, "The path does not begin with a slash.");
+        return eg_refuse(refusal, EG_PROBLEM_BAD_REQUEST, "The path does not begin with a slash.");
     for (const char *level = path.data + 1; level <= end;) {
         const char *stop = memchr(level, '/', (size_t)(end - level));
         stop = stop ? stop : end;
         size_t length = (size_t)(stop - level);
         if ((length == 1 && level[0] == '.') || (length == 2 && level[0] == '.' && level[1] == '.'))
-            return refuse(refusal, EG_PROBLEM_BAD_REQUEST, "The path has a level \".\" or \"..\".");
+            return eg_refuse(refusal, EG_PROBLEM_BAD_REQUEST, "The path has a level \".\" or \"..\".");
         if (length == 0 && stop != end)
-            return refuse(refusal, EG_PROBLEM_BAD_REQUEST, "The path has an empty level (//).");
+            return eg_refuse(refusal, EG_PROBLEM_BAD_REQUEST, "The path has an empty level (//).");
         level = stop + 1;
     }
     return 0;
@@ -123,8 +121,8 @@ int eg_target_parse(const char *target, size_t length, struct eg_target *ret_tar
     size_t query_length = (size_t)(target + length - query);
     size_t count = count_parameters(query, query_length);
     if (count > EG_REQUEST_MAX_PARAMETERS)
-        return refuse(ret_refusal, EG_PROBLEM_BAD_PARAMETER, "The URL has more than %d parameters.",
-                      EG_REQUEST_MAX_PARAMETERS);
+        return eg_refuse(ret_refusal, EG_PROBLEM_BAD_PARAMETER, "The URL has more than %d parameters.",
+                         EG_REQUEST_MAX_PARAMETERS);
     /* Decoding never makes text longer; each part gets a NUL. */
     parsed.memory = malloc(length + 2 * count + 2);
     parsed.parameters = calloc(count ? count : 1, sizeof(*parsed.parameters));
@@ -217,23 +215,23 @@ int eg_body_kind_read(const char *content_type, const char *content_encoding, en
                       struct eg_refusal *ret_refusal)
 {
     if (content_encoding && strcasecmp(content_encoding, "identity") != 0)
-        return refuse(ret_refusal, EG_PROBLEM_UNSUPPORTED_TYPE,
-                      "Send the body uncompressed, without Content-Encoding.");
+        return eg_refuse(ret_refusal, EG_PROBLEM_UNSUPPORTED_TYPE,
+                         "Send the body uncompressed, without Content-Encoding.");
     *ret_kind = EG_BODY_TEXT;
     if (!content_type || !content_type[strspn(content_type, " \t")])
         return 0;
     struct eg_bytes type = {content_type, strcspn(content_type, " \t;")};
     if (!charset_fits(content_type + type.length))
-        return refuse(ret_refusal, EG_PROBLEM_UNSUPPORTED_TYPE, "Send the body in UTF-8.");
+        return eg_refuse(ret_refusal, EG_PROBLEM_UNSUPPORTED_TYPE, "Send the body in UTF-8.");
     if (is_json_type(type))
         *ret_kind = EG_BODY_JSON;
     else if (type_is(type, "application/x-ndjson") || type_is(type, "application/jsonl") ||
              type_is(type, "application/ndjson"))
         *ret_kind = EG_BODY_NDJSON;
     else if (strncasecmp(type.data, "text/", 5) != 0 && !type_is(type, "application/x-www-form-urlencoded"))
-        return refuse(ret_refusal, EG_PROBLEM_UNSUPPORTED_TYPE,
-                      "\"%.*s\" cannot be published. Send application/json or text/plain; a batch to /events can be "
-                      "application/x-ndjson too.",
-                      type.length > 100 ? 100 : (int)type.length, type.data);
+        return eg_refuse(ret_refusal, EG_PROBLEM_UNSUPPORTED_TYPE,
+                         "\"%.*s\" cannot be published. Send application/json or text/plain; a batch to /events can be "
+                         "application/x-ndjson too.",
+                         type.length > 100 ? 100 : (int)type.length, type.data);
     return 0;
 }

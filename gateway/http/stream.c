@@ -62,8 +62,6 @@ struct run {
 enum sent { SENT_ALL, SENT_FULL, SENT_FAILED };
 
 static const enum eg_metric stream_gauges[] = {EG_METRIC_STREAMS_SSE, EG_METRIC_STREAMS_NDJSON};
-static const enum eg_metric gap_counters[] = {EG_METRIC_GAPS_RECONNECT, EG_METRIC_GAPS_RETENTION, EG_METRIC_GAPS_SLOW,
-                                              EG_METRIC_GAPS_FAILOVER, EG_METRIC_GAPS_UNKNOWN};
 
 static struct eg_worker *worker_of(const struct eg_stream *stream)
 {
@@ -118,13 +116,34 @@ static bool set_note(struct eg_stream *stream, struct eg_buffer *plain, bool las
     return !failed && !stream->note.failed;
 }
 
-static void add_gap(struct eg_stream *stream, struct eg_buffer *plain, enum eg_gap_reason reason, const char *from,
-                    const char *to, const char *id, const struct eg_bytes *channels, size_t count)
+/* `from`: the client's cursor, or NULL. */
+static void add_gap(struct eg_stream *stream, struct eg_buffer *plain, const struct eg_beginning *beginning,
+                    const char *from)
 {
-    eg_frame_add_gap(
-        plain, stream->format.transport,
-        &(struct eg_gap){
-            .reason = reason, .from = from, .to = to, .id = id, .channels = channels, .channel_count = count});
+    char to[EG_CURSOR_SIZE], id[EG_CURSOR_SIZE];
+    eg_set_cursor(stream->set, beginning->gap_to, to);
+    eg_set_cursor(stream->set, beginning->place, id);
+    eg_frame_add_gap(plain, stream->format.transport,
+                     &(struct eg_gap){.reason = beginning->reason,
+                                      .from = from,
+                                      .to = to,
+                                      .id = id,
+                                      .channels = beginning->missed,
+                                      .channel_count = beginning->missed_count});
+    if (stream->format.transport == EG_TRANSPORT_NDJSON)
+        eg_frame_add_cursor(plain, EG_TRANSPORT_NDJSON, id); /* SSE has it in the gap's `id:` */
+}
+
+/* A gap between what has been sent and what comes next, as the note. */
+static bool note_gap(struct eg_stream *stream, const struct eg_beginning *beginning)
+{
+    struct eg_buffer plain = EG_BUFFER_INIT;
+    char from[EG_CURSOR_SIZE];
+    eg_set_cursor(stream->set, stream->subscriber.next - 1, from);
+    add_gap(stream, &plain, beginning, from);
+    eg_gap_count(worker_of(stream), beginning->reason);
+    stream->told = beginning->place;
+    return set_note(stream, &plain, false);
 }
 
 /*
@@ -137,15 +156,12 @@ static bool note_beginning(struct eg_stream *stream)
     const struct eg_beginning *beginning = &stream->subscription->beginning;
     const struct eg_subscription_request *request = &stream->subscription->request;
     struct eg_buffer plain = EG_BUFFER_INIT;
-    char cursor[EG_CURSOR_SIZE], to[EG_CURSOR_SIZE];
+    char cursor[EG_CURSOR_SIZE];
     eg_set_cursor(stream->set, beginning->place, cursor);
     if (stream->format.transport == EG_TRANSPORT_SSE)
         eg_frame_add_retry(&plain, worker_of(stream)->settings.retry_ms);
-    if (beginning->has_gap) {
-        eg_set_cursor(stream->set, beginning->gap_to, to);
-        add_gap(stream, &plain, beginning->reason, request->cursor_text[0] ? request->cursor_text : NULL, to, cursor,
-                beginning->missed, beginning->missed_count);
-    }
+    if (beginning->has_gap)
+        add_gap(stream, &plain, beginning, request->cursor_text[0] ? request->cursor_text : NULL);
     if (!beginning->has_gap || stream->format.transport == EG_TRANSPORT_SSE)
         eg_frame_add_cursor(&plain, stream->format.transport, cursor);
     stream->told = beginning->place;
@@ -155,45 +171,28 @@ static bool note_beginning(struct eg_stream *stream)
 /* The entry at subscriber.next is a break: everything between the two LISTEN sessions may be missing. */
 static bool note_break(struct eg_stream *stream)
 {
-    struct eg_subscriber *subscriber = &stream->subscriber;
-    struct eg_buffer plain = EG_BUFFER_INIT;
-    char from[EG_CURSOR_SIZE], to[EG_CURSOR_SIZE];
-    struct eg_bytes *channels = calloc(subscriber->link_count, sizeof(*channels));
-    if (!channels)
+    const struct eg_subscription *subscription = stream->subscription;
+    struct eg_beginning beginning;
+    if (eg_beginning_behind(subscription->channels, subscription->channel_count, stream->subscriber.next,
+                            EG_GAP_RECONNECT, &beginning) != 0)
         return false;
-    for (uint32_t i = 0; i < subscriber->link_count; i++)
-        channels[i].data = eg_journal_channel_name(subscriber->links[i].channel, &channels[i].length);
-    eg_set_cursor(stream->set, subscriber->next - 1, from);
-    eg_set_cursor(stream->set, subscriber->next, to);
-    add_gap(stream, &plain, EG_GAP_RECONNECT, from, to, to, channels, subscriber->link_count);
-    free(channels);
-    eg_metrics_add(worker_of(stream)->metrics, EG_METRIC_GAPS_RECONNECT, 1);
-    stream->told = subscriber->next++;
-    return set_note(stream, &plain, false);
+    bool noted = note_gap(stream, &beginning);
+    stream->subscriber.next++;
+    eg_beginning_done(&beginning);
+    return noted;
 }
 
 /* The journal's tail has passed subscriber.next: goes on at the tail, with a gap if that leaves anything out. */
 static bool note_passed_by(struct eg_stream *stream)
 {
+    const struct eg_subscription *subscription = stream->subscription;
     struct eg_subscriber *subscriber = &stream->subscriber;
-    struct eg_subscription *subscription = stream->subscription;
     struct eg_beginning beginning;
     uint64_t tail = eg_journal_tail(stream->set->journal);
-    bool noted = true;
     if (eg_beginning_at(stream->set, subscription->channels, subscription->channel_count, subscriber->next - 1,
                         EG_GAP_SLOW, &beginning) != 0)
         return false;
-    if (beginning.has_gap) {
-        struct eg_buffer plain = EG_BUFFER_INIT;
-        char from[EG_CURSOR_SIZE], to[EG_CURSOR_SIZE], id[EG_CURSOR_SIZE];
-        eg_set_cursor(stream->set, subscriber->next - 1, from);
-        eg_set_cursor(stream->set, beginning.gap_to, to);
-        eg_set_cursor(stream->set, beginning.place, id);
-        add_gap(stream, &plain, beginning.reason, from, to, id, beginning.missed, beginning.missed_count);
-        eg_metrics_add(worker_of(stream)->metrics, gap_counters[beginning.reason], 1);
-        stream->told = beginning.place;
-        noted = set_note(stream, &plain, false);
-    }
+    bool noted = !beginning.has_gap || note_gap(stream, &beginning);
     subscriber->next = beginning.place + 1 > tail ? beginning.place + 1 : tail;
     eg_beginning_done(&beginning);
     return noted;

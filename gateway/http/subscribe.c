@@ -195,23 +195,35 @@ int eg_beginning_at(const struct eg_worker_set *set, struct eg_journal_channel *
     return 0;
 }
 
-/* Everything before the head is missing, whatever the journal holds: what the cursor means is not known here. */
+int eg_beginning_behind(struct eg_journal_channel *const *channels, uint32_t count, uint64_t place,
+                        enum eg_gap_reason reason, struct eg_beginning *ret_beginning)
+{
+    struct eg_bytes *missed = calloc(count, sizeof(*missed));
+    if (!missed)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < count; i++)
+        missed[i].data = eg_journal_channel_name(channels[i], &missed[i].length);
+    *ret_beginning = (struct eg_beginning){
+        .place = place, .has_gap = true, .reason = reason, .gap_to = place, .missed = missed, .missed_count = count};
+    return 0;
+}
+
+/* What the cursor means is not known here. */
 static int begin_at_head(const struct eg_subscription *subscription, enum eg_gap_reason reason,
                          struct eg_beginning *ret_beginning)
 {
-    uint64_t head = eg_journal_head(subscription->set->journal);
-    struct eg_bytes *missed = calloc(subscription->channel_count, sizeof(*missed));
-    if (!missed)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < subscription->channel_count; i++)
-        missed[i].data = eg_journal_channel_name(subscription->channels[i], &missed[i].length);
-    *ret_beginning = (struct eg_beginning){.place = head,
-                                           .has_gap = true,
-                                           .reason = reason,
-                                           .gap_to = head,
-                                           .missed = missed,
-                                           .missed_count = subscription->channel_count};
-    return 0;
+    return eg_beginning_behind(subscription->channels, subscription->channel_count,
+                               eg_journal_head(subscription->set->journal), reason, ret_beginning);
+}
+
+void eg_gap_count(struct eg_worker *worker, enum eg_gap_reason reason)
+{
+    static const enum eg_metric counters[EG_GAP_REASON_COUNT] = {[EG_GAP_RECONNECT] = EG_METRIC_GAPS_RECONNECT,
+                                                                 [EG_GAP_RETENTION] = EG_METRIC_GAPS_RETENTION,
+                                                                 [EG_GAP_SLOW] = EG_METRIC_GAPS_SLOW,
+                                                                 [EG_GAP_FAILOVER] = EG_METRIC_GAPS_FAILOVER,
+                                                                 [EG_GAP_UNKNOWN] = EG_METRIC_GAPS_UNKNOWN};
+    eg_metrics_add(worker->metrics, counters[reason], 1);
 }
 
 static int begin_earliest(const struct eg_subscription *subscription, struct eg_beginning *ret_beginning)
@@ -320,15 +332,13 @@ static void count_accepted(const struct eg_subscription *subscription)
 {
     static const enum eg_metric transports[] = {EG_METRIC_SUBSCRIBED_SSE, EG_METRIC_SUBSCRIBED_NDJSON,
                                                 EG_METRIC_SUBSCRIBED_POLL};
-    static const enum eg_metric reasons[] = {EG_METRIC_GAPS_RECONNECT, EG_METRIC_GAPS_RETENTION, EG_METRIC_GAPS_SLOW,
-                                             EG_METRIC_GAPS_FAILOVER, EG_METRIC_GAPS_UNKNOWN};
     struct eg_metrics *metrics = subscription->set->worker->metrics;
     const struct eg_beginning *beginning = &subscription->beginning;
     eg_metrics_add(metrics, transports[subscription->request.format.transport], 1);
     if (subscription->request.has_cursor)
         eg_metrics_add(metrics, beginning->has_gap ? EG_METRIC_RESUME_GAP : EG_METRIC_RESUME_EXACT, 1);
     if (beginning->has_gap)
-        eg_metrics_add(metrics, reasons[beginning->reason], 1);
+        eg_gap_count(subscription->set->worker, beginning->reason);
 }
 
 /* Begins, or is answered with the reason why not. Returns false if it has to wait. */

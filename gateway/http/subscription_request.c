@@ -2,25 +2,12 @@
  * What a subscription asks for: parameters and headers, each read by a function of its own from a table.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "eventgate/request.h"
-
-static int refuse(struct eg_refusal *refusal, enum eg_problem problem, const char *format, ...) EG_PRINTF(3, 4);
-
-static int refuse(struct eg_refusal *refusal, enum eg_problem problem, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    refusal->problem = problem;
-    vsnprintf(refusal->detail, sizeof(refusal->detail), format, arguments);
-    va_end(arguments);
-    return -EINVAL;
-}
 
 /* What has been read so far. */
 struct reading {
@@ -35,8 +22,8 @@ enum { SEEN_FORMAT = 1, SEEN_PAYLOAD = 2, SEEN_EVENT = 4, SEEN_AFTER = 8, SEEN_W
 
 static int bad_value(struct reading *reading, const char *name, const char *value, const char *right)
 {
-    return refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER, "%s=%.60s is not understood: it is %s.", name, value,
-                  right);
+    return eg_refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER, "%s=%.60s is not understood: it is %s.", name, value,
+                     right);
 }
 
 /* The index of `value` among `names`, or -1. */
@@ -53,16 +40,17 @@ static int add_channel(struct reading *reading, struct eg_bytes name)
     struct eg_subscription_request *request = reading->request;
     const char *problem = eg_pattern_problem(name.data, name.length);
     if (problem)
-        return refuse(reading->refusal, EG_PROBLEM_BAD_CHANNEL, "The channel \"%.*s\" %s.",
-                      name.length > 100 ? 100 : (int)name.length, name.data, problem);
+        return eg_refuse(reading->refusal, EG_PROBLEM_BAD_CHANNEL, "The channel \"%.*s\" %s.",
+                         name.length > 100 ? 100 : (int)name.length, name.data, problem);
     for (size_t i = 0; i < request->channel_count; i++)
         if (request->channels[i].length == name.length &&
             memcmp(request->channels[i].data, name.data, name.length) == 0)
             return 0;
     if (request->channel_count == reading->max_channels)
-        return refuse(reading->refusal, EG_PROBLEM_TOO_MANY_CHANNELS,
-                      "A stream has at most %u channels (max_channels_per_stream). Use a pattern, or several streams.",
-                      reading->max_channels);
+        return eg_refuse(
+            reading->refusal, EG_PROBLEM_TOO_MANY_CHANNELS,
+            "A stream has at most %u channels (max_channels_per_stream). Use a pattern, or several streams.",
+            reading->max_channels);
     struct eg_bytes *grown = reallocarray(request->channels, request->channel_count + 1, sizeof(*grown));
     if (!grown)
         return -ENOMEM;
@@ -121,7 +109,7 @@ static int read_after(struct reading *reading, struct eg_bytes value)
         request->has_cursor = true;
         snprintf(request->cursor_text, sizeof(request->cursor_text), "%s", value.data);
     } else {
-        return refuse(
+        return eg_refuse(
             reading->refusal, EG_PROBLEM_BAD_CURSOR,
             "after=%.60s is not a cursor: take one from an id, a cursor event or \"next\", or use now or earliest.",
             value.data);
@@ -179,13 +167,14 @@ static int read_parameter(struct reading *reading, const struct eg_parameter *pa
         if (strcmp(parameter->name.data, parameters[i].name) != 0)
             continue;
         if (reading->seen & parameters[i].seen)
-            return refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER, "%s is given twice.", parameters[i].name);
+            return eg_refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER, "%s is given twice.", parameters[i].name);
         reading->seen |= parameters[i].seen;
         return parameters[i].read(reading, parameter->value);
     }
-    return refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER,
-                  "There is no parameter \"%.60s\": there are channel, format, payload, event, after, wait, and limit.",
-                  parameter->name.data);
+    return eg_refuse(
+        reading->refusal, EG_PROBLEM_BAD_PARAMETER,
+        "There is no parameter \"%.60s\": there are channel, format, payload, event, after, wait, and limit.",
+        parameter->name.data);
 }
 
 /* --- the transport ---------------------------------------------------------------------------------------------------
@@ -256,7 +245,7 @@ static int negotiate(struct reading *reading, const char *accept)
     }
     if (best > 0)
         return 0;
-    return refuse(
+    return eg_refuse(
         reading->refusal, EG_PROBLEM_NOT_ACCEPTABLE,
         "Events come as text/event-stream, application/x-ndjson, or application/json (long-poll): accept one of "
         "them, or say ?format=sse, ndjson or poll.");
@@ -270,15 +259,15 @@ static int check_combination(struct reading *reading)
     const struct eg_subscription_request *request = reading->request;
     bool polls = request->format.transport == EG_TRANSPORT_POLL, sse = request->format.transport == EG_TRANSPORT_SSE;
     if (request->channel_count == 0)
-        return refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER,
-                      "Say which channel: /events?channel=NAME, or /channels/NAME. GET /channels lists them.");
+        return eg_refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER,
+                         "Say which channel: /events?channel=NAME, or /channels/NAME. GET /channels lists them.");
     if (!polls && (reading->has_wait || reading->has_limit))
-        return refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER, "wait and limit are for format=poll.");
+        return eg_refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER, "wait and limit are for format=poll.");
     if (!sse && request->format.payload == EG_PAYLOAD_RAW)
-        return refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER,
-                      "payload=raw is for format=sse: a raw payload need not be JSON.");
+        return eg_refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER,
+                         "payload=raw is for format=sse: a raw payload need not be JSON.");
     if (!sse && request->format.name != EG_EVENT_NAME_NONE)
-        return refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER, "event= is for format=sse.");
+        return eg_refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER, "event= is for format=sse.");
     return 0;
 }
 

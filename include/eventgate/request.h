@@ -32,6 +32,9 @@ struct eg_refusal {
     char detail[400];
 };
 
+/* Fills in a refusal; returns -EINVAL. */
+int eg_refuse(struct eg_refusal *refusal, enum eg_problem problem, const char *format, ...) EG_PRINTF(3, 4);
+
 /*
  * Takes an origin-form target apart: path and query, percent-decoded (RFC 3986), `+` in the query is a space. -EINVAL
  * with a refusal: a bad escape, `%00`, control bytes, invalid UTF-8, a `.` or `..` level (encoded or not), an empty

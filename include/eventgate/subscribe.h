@@ -77,4 +77,11 @@ void eg_beginning_done(struct eg_beginning *beginning);
 int eg_beginning_at(const struct eg_worker_set *set, struct eg_journal_channel *const *channels, uint32_t count,
                     uint64_t place, enum eg_gap_reason reason, struct eg_beginning *ret_beginning) EG_MUST_CHECK;
 
+/* All of these channels may have missed something up to `place`, from where it goes on. 0 or -ENOMEM. */
+int eg_beginning_behind(struct eg_journal_channel *const *channels, uint32_t count, uint64_t place,
+                        enum eg_gap_reason reason, struct eg_beginning *ret_beginning) EG_MUST_CHECK;
+
+/* Counts a gap that a subscriber is told. */
+void eg_gap_count(struct eg_worker *worker, enum eg_gap_reason reason);
+
 #endif
