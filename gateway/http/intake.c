@@ -126,9 +126,21 @@ static void wait_for(struct eg_client *client, enum eg_client_wait wait)
     arm(intake);
 }
 
+/* A request is being answered that has arrived whole. What may have come behind it isn't read on before it is done. */
+static bool waits_for_us(const struct eg_client *client)
+{
+    const struct eg_head *head = &client->head;
+    return client->busy &&
+           (head->stage == EG_HEAD_BODY ? head->requests > client->begun : head->requests >= client->begun);
+}
+
 /* What the client has to deliver next. */
 static void update_wait(struct eg_client *client)
 {
+    if (client->head.stage != EG_HEAD_BAD && waits_for_us(client)) {
+        wait_for(client, EG_CLIENT_WAITS_NOT);
+        return;
+    }
     switch (client->head.stage) {
     case EG_HEAD_READING:
         wait_for(client, EG_CLIENT_WAITS_HEAD);
@@ -138,9 +150,7 @@ static void update_wait(struct eg_client *client)
         break;
     case EG_HEAD_IDLE:
         /* A new connection owes its first head from the start. */
-        wait_for(client, client->busy                 ? EG_CLIENT_WAITS_NOT
-                         : client->head.requests == 0 ? EG_CLIENT_WAITS_HEAD
-                                                      : EG_CLIENT_WAITS_IDLE);
+        wait_for(client, client->head.requests == 0 ? EG_CLIENT_WAITS_HEAD : EG_CLIENT_WAITS_IDLE);
         break;
     case EG_HEAD_BAD:
         break; /* the deadline that ran goes on: the client has to go away by then */
@@ -307,6 +317,7 @@ void eg_client_take(struct eg_client *client, int fd)
 void eg_client_busy(struct eg_client *client, bool busy)
 {
     client->busy = busy;
+    client->begun += busy;
     if (!busy && client->intake->draining && client->head.stage == EG_HEAD_IDLE)
         shutdown(client->fd, SHUT_RD);
     update_wait(client);

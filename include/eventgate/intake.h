@@ -38,6 +38,7 @@ struct eg_client {
     struct eg_head head;
     bool taken;
     bool busy;                /* a request is being answered */
+    uint32_t begun;           /* requests that have been, or are being answered */
     bool answered;            /* a refusal has been written */
     enum eg_client_wait wait; /* which deadline runs */
     uint64_t due_ms;
@@ -79,8 +80,8 @@ void eg_client_closed(struct eg_client *client);
 void eg_client_take(struct eg_client *client, int fd);
 void eg_client_free(struct eg_client *client);
 
-/* While a request is being answered (`busy`) no idle deadline runs. Called by the server when a request begins and
- * ends. */
+/* While a request is being answered (`busy`) no idle deadline runs, nor one for what has been pipelined behind it: that
+ * one begins when its turn comes. Called by the server when a request line has been read and when its request ends. */
 void eg_client_busy(struct eg_client *client, bool busy);
 
 /* The address as text without port ("127.0.0.1", "::1"). */
