@@ -29,15 +29,15 @@ struct eg_intake_counts {
     uint32_t total;
 };
 
-static struct key key_of(const struct sockaddr_storage *address)
+static struct key key_of(const union eg_address *address)
 {
     struct key key;
     memset(&key, 0, sizeof(key));
-    key.bytes[0] = (unsigned char)address->ss_family;
-    if (address->ss_family == AF_INET)
-        memcpy(key.bytes + 1, &((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
-    else if (address->ss_family == AF_INET6)
-        memcpy(key.bytes + 1, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, 8);
+    key.bytes[0] = (unsigned char)address->any.sa_family;
+    if (address->any.sa_family == AF_INET)
+        memcpy(key.bytes + 1, &address->in.sin_addr, 4);
+    else if (address->any.sa_family == AF_INET6)
+        memcpy(key.bytes + 1, &address->in6.sin6_addr, 8);
     return key;
 }
 
@@ -89,7 +89,7 @@ static struct address_count *find_or_make(struct eg_intake_counts *counts, const
     return NULL;
 }
 
-int eg_intake_counts_add(struct eg_intake_counts *counts, const struct sockaddr_storage *address, uint32_t max,
+int eg_intake_counts_add(struct eg_intake_counts *counts, const union eg_address *address, uint32_t max,
                          uint32_t max_per_address)
 {
     struct key key = key_of(address);
@@ -110,7 +110,7 @@ int eg_intake_counts_add(struct eg_intake_counts *counts, const struct sockaddr_
     return error;
 }
 
-void eg_intake_counts_remove(struct eg_intake_counts *counts, const struct sockaddr_storage *address)
+void eg_intake_counts_remove(struct eg_intake_counts *counts, const union eg_address *address)
 {
     struct key key = key_of(address);
     struct address_count *count;

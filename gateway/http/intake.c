@@ -325,13 +325,11 @@ void eg_client_busy(struct eg_client *client, bool busy)
 
 void eg_client_address(const struct eg_client *client, char ret_text[INET6_ADDRSTRLEN])
 {
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)&client->address;
-    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)&client->address;
     ret_text[0] = '\0';
-    if (client->address.ss_family == AF_INET)
-        inet_ntop(AF_INET, &in->sin_addr, ret_text, INET6_ADDRSTRLEN);
-    else if (client->address.ss_family == AF_INET6)
-        inet_ntop(AF_INET6, &in6->sin6_addr, ret_text, INET6_ADDRSTRLEN);
+    if (client->address.any.sa_family == AF_INET)
+        inet_ntop(AF_INET, &client->address.in.sin_addr, ret_text, INET6_ADDRSTRLEN);
+    else if (client->address.any.sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &client->address.in6.sin6_addr, ret_text, INET6_ADDRSTRLEN);
 }
 
 /* --- accepting -----------------------------------------------------------------------------------------------------
@@ -348,21 +346,17 @@ static void turn_away(struct eg_intake *intake, int fd, enum eg_problem problem,
 }
 
 /* An IPv4 client of an IPv6 socket is an IPv4 client. */
-static void unmap(struct sockaddr_storage *address, socklen_t *length)
+static void unmap(union eg_address *address, socklen_t *length)
 {
-    struct sockaddr_in6 in6;
-    memcpy(&in6, address, sizeof(in6));
-    if (address->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr))
+    struct sockaddr_in6 in6 = address->in6;
+    if (address->any.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr))
         return;
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = in6.sin6_port};
-    memcpy(&in.sin_addr, &in6.sin6_addr.s6_addr[12], sizeof(in.sin_addr));
-    memset(address, 0, sizeof(*address));
-    memcpy(address, &in, sizeof(in));
-    *length = sizeof(in);
+    address->in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = in6.sin6_port};
+    memcpy(&address->in.sin_addr, &in6.sin6_addr.s6_addr[12], sizeof(address->in.sin_addr));
+    *length = sizeof(address->in);
 }
 
-static struct eg_client *client_new(struct eg_intake *intake, int fd, const struct sockaddr_storage *address,
-                                    socklen_t length)
+static struct eg_client *client_new(struct eg_intake *intake, int fd, const union eg_address *address, socklen_t length)
 {
     struct eg_client *client = (size_t)fd < table_size ? calloc(1, sizeof(*client)) : NULL;
     if (!client)
@@ -379,7 +373,7 @@ static struct eg_client *client_new(struct eg_intake *intake, int fd, const stru
     return client;
 }
 
-static void welcome(struct eg_intake *intake, int fd, struct sockaddr_storage *address, socklen_t length)
+static void welcome(struct eg_intake *intake, int fd, union eg_address *address, socklen_t length)
 {
     static const int on = 1;
     const struct eg_settings *settings = intake->settings;
@@ -431,11 +425,11 @@ static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
     struct eg_intake *intake = socket->intake;
     (void)epoll_events;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+        union eg_address address = {.any.sa_family = AF_UNSPEC};
         socklen_t length = sizeof(address);
-        int fd = accept4(socket->fd, (struct sockaddr *)&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(socket->fd, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            welcome(intake, fd, &address, length);
+            welcome(intake, fd, &address, length < sizeof(address) ? length : (socklen_t)sizeof(address));
         } else if (errno == EMFILE || errno == ENFILE) {
             refuse_without_descriptors(intake, socket->fd);
             return;

@@ -69,8 +69,7 @@ static void tell_gap(struct eg_subscription *subscription, struct answer *answer
 static void add_break(struct eg_subscription *subscription, struct answer *answer, uint64_t place)
 {
     struct eg_beginning beginning;
-    if (eg_beginning_behind(subscription->channels, subscription->channel_count, place, EG_GAP_RECONNECT, &beginning) !=
-        0) {
+    if (eg_beginning_behind(&subscription->hold, place, EG_GAP_RECONNECT, &beginning) != 0) {
         answer->failed = true;
         return;
     }
@@ -85,8 +84,7 @@ static void pass_by(struct eg_poll *poll, struct answer *answer, uint64_t *place
     struct eg_worker_set *set = subscription->set;
     struct eg_beginning beginning;
     uint64_t tail = eg_journal_tail(set->journal);
-    if (eg_beginning_at(set, subscription->channels, subscription->channel_count, *place, EG_GAP_SLOW, &beginning) !=
-        0) {
+    if (eg_beginning_at(set, &subscription->hold, *place, EG_GAP_SLOW, &beginning) != 0) {
         answer->failed = true;
         return;
     }
@@ -211,8 +209,8 @@ void eg_poll_begin(struct eg_subscription *subscription)
     struct eg_worker *worker = set->worker;
     struct eg_exchange *exchange = subscription->exchange;
     struct eg_poll *poll = calloc(1, sizeof(*poll));
-    if (!poll || eg_subscribers_add(set->subscribers, &poll->subscriber, subscription->channels,
-                                    subscription->channel_count, subscription->beginning.place) != 0) {
+    if (!poll || eg_subscribers_add(set->subscribers, &poll->subscriber, subscription->hold.channels,
+                                    subscription->hold.count, subscription->beginning.place) != 0) {
         free(poll);
         eg_subscription_free(subscription);
         eg_exchange_problem(exchange, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again.", NULL);

@@ -331,8 +331,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 static int admit(void *context, struct eg_client *client)
 {
     struct eg_server *server = context;
-    if (MHD_add_connection(server->daemon, client->fd, (const struct sockaddr *)&client->address,
-                           client->address_length) != MHD_YES)
+    if (MHD_add_connection(server->daemon, client->fd, &client->address.any, client->address_length) != MHD_YES)
         return -ECONNABORTED;
     server->run = true;
     return 0;

@@ -32,8 +32,8 @@ struct eg_stream {
     struct eg_subscriber subscriber;
     struct eg_watch watch;
     struct eg_worker_set *set;
-    struct eg_subscription *subscription; /* holds the channels */
-    struct eg_client *client;             /* counts against the limits */
+    struct eg_hold hold;
+    struct eg_client *client; /* counts against the limits */
     struct eg_format format;
     int fd;
     bool chunked;
@@ -90,7 +90,7 @@ static void stream_close(struct eg_stream *stream)
     TAILQ_REMOVE(&worker->streams, stream, entry);
     worker->stream_count--;
     eg_metrics_add(worker->metrics, stream_gauges[stream->format.transport], -1);
-    eg_subscription_free(stream->subscription);
+    eg_hold_release(stream->set, &stream->hold);
     eg_buffer_done(&stream->note);
     eg_event_unref(stream->half);
     free(stream);
@@ -151,10 +151,10 @@ static bool note_gap(struct eg_stream *stream, const struct eg_beginning *beginn
  * The gap stands before the cursor: a client that loses the connection between the two must not resume behind a gap
  * that it never saw.
  */
-static bool note_beginning(struct eg_stream *stream)
+static bool note_beginning(struct eg_stream *stream, const struct eg_subscription *subscription)
 {
-    const struct eg_beginning *beginning = &stream->subscription->beginning;
-    const struct eg_subscription_request *request = &stream->subscription->request;
+    const struct eg_beginning *beginning = &subscription->beginning;
+    const struct eg_subscription_request *request = &subscription->request;
     struct eg_buffer plain = EG_BUFFER_INIT;
     char cursor[EG_CURSOR_SIZE];
     eg_set_cursor(stream->set, beginning->place, cursor);
@@ -171,10 +171,8 @@ static bool note_beginning(struct eg_stream *stream)
 /* The entry at subscriber.next is a break: everything between the two LISTEN sessions may be missing. */
 static bool note_break(struct eg_stream *stream)
 {
-    const struct eg_subscription *subscription = stream->subscription;
     struct eg_beginning beginning;
-    if (eg_beginning_behind(subscription->channels, subscription->channel_count, stream->subscriber.next,
-                            EG_GAP_RECONNECT, &beginning) != 0)
+    if (eg_beginning_behind(&stream->hold, stream->subscriber.next, EG_GAP_RECONNECT, &beginning) != 0)
         return false;
     bool noted = note_gap(stream, &beginning);
     stream->subscriber.next++;
@@ -185,12 +183,10 @@ static bool note_break(struct eg_stream *stream)
 /* The journal's tail has passed subscriber.next: goes on at the tail, with a gap if that leaves anything out. */
 static bool note_passed_by(struct eg_stream *stream)
 {
-    const struct eg_subscription *subscription = stream->subscription;
     struct eg_subscriber *subscriber = &stream->subscriber;
     struct eg_beginning beginning;
     uint64_t tail = eg_journal_tail(stream->set->journal);
-    if (eg_beginning_at(stream->set, subscription->channels, subscription->channel_count, subscriber->next - 1,
-                        EG_GAP_SLOW, &beginning) != 0)
+    if (eg_beginning_at(stream->set, &stream->hold, subscriber->next - 1, EG_GAP_SLOW, &beginning) != 0)
         return false;
     bool noted = !beginning.has_gap || note_gap(stream, &beginning);
     subscriber->next = beginning.place + 1 > tail ? beginning.place + 1 : tail;
@@ -468,6 +464,7 @@ const char *eg_transport_content_type(enum eg_transport transport)
     return types[transport];
 }
 
+/* Takes the subscription's hold over. */
 static struct eg_stream *stream_new(struct eg_subscription *subscription, const struct eg_exchange *exchange, int fd)
 {
     struct eg_worker_set *set = subscription->set;
@@ -477,12 +474,11 @@ static struct eg_stream *stream_new(struct eg_subscription *subscription, const 
     stream->watch.ready = ready;
     stream->subscriber.flush = flush;
     stream->set = set;
-    stream->subscription = subscription;
     stream->client = exchange->client;
     stream->format = subscription->request.format;
     stream->chunked = !exchange->http_1_0;
     stream->fd = fd;
-    if (eg_subscribers_add(set->subscribers, &stream->subscriber, subscription->channels, subscription->channel_count,
+    if (eg_subscribers_add(set->subscribers, &stream->subscriber, subscription->hold.channels, subscription->hold.count,
                            subscription->beginning.place) != 0) {
         free(stream);
         return NULL;
@@ -492,6 +488,8 @@ static struct eg_stream *stream_new(struct eg_subscription *subscription, const 
         free(stream);
         return NULL;
     }
+    stream->hold = subscription->hold;
+    subscription->hold = (struct eg_hold){NULL, 0};
     return stream;
 }
 
@@ -512,12 +510,12 @@ static void taken(struct eg_exchange *exchange, int fd)
     TAILQ_INSERT_TAIL(&worker->streams, stream, entry);
     worker->stream_count++;
     eg_metrics_add(worker->metrics, stream_gauges[stream->format.transport], 1);
-    if (!note_beginning(stream)) {
+    bool noted = note_beginning(stream, subscription);
+    eg_subscription_free(subscription);
+    if (!noted) {
         stream_close(stream);
         return;
     }
-    eg_beginning_done(&subscription->beginning);
-    eg_subscription_request_done(&subscription->request);
     eg_streams_arm_heartbeat(worker);
     stream->ending = worker->draining; /* the drain began while the head was on its way */
     flush(&stream->subscriber);

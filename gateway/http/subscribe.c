@@ -80,7 +80,7 @@ static void no_memory(struct eg_worker *worker, struct eg_exchange *exchange, en
 
 /* --- holding channels -------------------------------------------------------------------------------------------- */
 
-static struct eg_journal_channel *hold(struct eg_worker_set *set, const char *name, size_t length, bool exact)
+static struct eg_journal_channel *hold_channel(struct eg_worker_set *set, const char *name, size_t length, bool exact)
 {
     struct eg_journal_channel *channel = eg_journal_channel(set->journal, name, length, true);
     if (!channel)
@@ -115,7 +115,7 @@ static void drop_if_unused(struct eg_worker_set *set, struct eg_journal_channel 
     eg_journal_channel_drop(set->journal, channel);
 }
 
-static void let_go(struct eg_worker_set *set, struct eg_journal_channel *channel)
+static void let_channel_go(struct eg_worker_set *set, struct eg_journal_channel *channel)
 {
     struct eg_holding *holding = channel->holding;
     if (--holding->holders > 0)
@@ -169,15 +169,15 @@ void eg_beginning_done(struct eg_beginning *beginning)
     beginning->missed_count = 0;
 }
 
-int eg_beginning_at(const struct eg_worker_set *set, struct eg_journal_channel *const *channels, uint32_t count,
-                    uint64_t place, enum eg_gap_reason reason, struct eg_beginning *ret_beginning)
+int eg_beginning_at(const struct eg_worker_set *set, const struct eg_hold *hold, uint64_t place,
+                    enum eg_gap_reason reason, struct eg_beginning *ret_beginning)
 {
     struct eg_beginning beginning = {.place = UINT64_MAX, .reason = reason};
-    struct eg_bytes *missed = calloc(count, sizeof(*missed));
+    struct eg_bytes *missed = calloc(hold->count, sizeof(*missed));
     if (!missed)
         return -ENOMEM;
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t floor = eg_journal_floor(set->journal, channels[i]);
+    for (uint32_t i = 0; i < hold->count; i++) {
+        uint64_t floor = eg_journal_floor(set->journal, hold->channels[i]);
         uint64_t from = floor > place ? floor : place;
         if (from < beginning.place)
             beginning.place = from;
@@ -186,7 +186,7 @@ int eg_beginning_at(const struct eg_worker_set *set, struct eg_journal_channel *
         if (floor > beginning.gap_to)
             beginning.gap_to = floor;
         missed[beginning.missed_count].data =
-            eg_journal_channel_name(channels[i], &missed[beginning.missed_count].length);
+            eg_journal_channel_name(hold->channels[i], &missed[beginning.missed_count].length);
         beginning.missed_count++;
     }
     beginning.has_gap = beginning.missed_count > 0;
@@ -195,16 +195,20 @@ int eg_beginning_at(const struct eg_worker_set *set, struct eg_journal_channel *
     return 0;
 }
 
-int eg_beginning_behind(struct eg_journal_channel *const *channels, uint32_t count, uint64_t place,
-                        enum eg_gap_reason reason, struct eg_beginning *ret_beginning)
+int eg_beginning_behind(const struct eg_hold *hold, uint64_t place, enum eg_gap_reason reason,
+                        struct eg_beginning *ret_beginning)
 {
-    struct eg_bytes *missed = calloc(count, sizeof(*missed));
+    struct eg_bytes *missed = calloc(hold->count, sizeof(*missed));
     if (!missed)
         return -ENOMEM;
-    for (uint32_t i = 0; i < count; i++)
-        missed[i].data = eg_journal_channel_name(channels[i], &missed[i].length);
-    *ret_beginning = (struct eg_beginning){
-        .place = place, .has_gap = true, .reason = reason, .gap_to = place, .missed = missed, .missed_count = count};
+    for (uint32_t i = 0; i < hold->count; i++)
+        missed[i].data = eg_journal_channel_name(hold->channels[i], &missed[i].length);
+    *ret_beginning = (struct eg_beginning){.place = place,
+                                           .has_gap = true,
+                                           .reason = reason,
+                                           .gap_to = place,
+                                           .missed = missed,
+                                           .missed_count = hold->count};
     return 0;
 }
 
@@ -212,8 +216,7 @@ int eg_beginning_behind(struct eg_journal_channel *const *channels, uint32_t cou
 static int begin_at_head(const struct eg_subscription *subscription, enum eg_gap_reason reason,
                          struct eg_beginning *ret_beginning)
 {
-    return eg_beginning_behind(subscription->channels, subscription->channel_count,
-                               eg_journal_head(subscription->set->journal), reason, ret_beginning);
+    return eg_beginning_behind(&subscription->hold, eg_journal_head(subscription->set->journal), reason, ret_beginning);
 }
 
 void eg_gap_count(struct eg_worker *worker, enum eg_gap_reason reason)
@@ -228,8 +231,7 @@ void eg_gap_count(struct eg_worker *worker, enum eg_gap_reason reason)
 
 static int begin_earliest(const struct eg_subscription *subscription, struct eg_beginning *ret_beginning)
 {
-    int error = eg_beginning_at(subscription->set, subscription->channels, subscription->channel_count, 0,
-                                EG_GAP_RETENTION, ret_beginning);
+    int error = eg_beginning_at(subscription->set, &subscription->hold, 0, EG_GAP_RETENTION, ret_beginning);
     if (!error)
         ret_beginning->has_gap = false; /* it asked for what there is */
     return error;
@@ -248,8 +250,7 @@ static int begin_at_cursor(const struct eg_subscription *subscription, struct eg
     eg_set_status_head(set->status, &epoch, &head);
     switch (eg_journal_find(set->journal, cursor, &epoch, head, &place)) {
     case EG_JOURNAL_KNOWN:
-        return eg_beginning_at(set, subscription->channels, subscription->channel_count, place, EG_GAP_RETENTION,
-                               ret_beginning);
+        return eg_beginning_at(set, &subscription->hold, place, EG_GAP_RETENTION, ret_beginning);
     case EG_JOURNAL_AHEAD:
         return -EAGAIN;
     case EG_JOURNAL_ALIEN:
@@ -287,6 +288,14 @@ static void stop_waiting(struct eg_subscription *subscription)
     eg_timer_cancel(subscription->set->worker->loop, &subscription->deadline);
 }
 
+void eg_hold_release(struct eg_worker_set *set, struct eg_hold *hold)
+{
+    for (uint32_t i = 0; i < hold->count; i++)
+        let_channel_go(set, hold->channels[i]);
+    free(hold->channels);
+    *hold = (struct eg_hold){NULL, 0};
+}
+
 void eg_subscription_free(struct eg_subscription *subscription)
 {
     if (!subscription)
@@ -295,9 +304,7 @@ void eg_subscription_free(struct eg_subscription *subscription)
     if (subscription->exchange)
         subscription->exchange->gone = NULL;
     eg_beginning_done(&subscription->beginning);
-    for (uint32_t i = 0; i < subscription->channel_count; i++)
-        let_go(subscription->set, subscription->channels[i]);
-    free(subscription->channels);
+    eg_hold_release(subscription->set, &subscription->hold);
     eg_subscription_request_done(&subscription->request);
     free(subscription);
 }
@@ -345,8 +352,9 @@ static void count_accepted(const struct eg_subscription *subscription)
 static bool try_to_begin(struct eg_subscription *subscription)
 {
     struct eg_worker_set *set = subscription->set;
-    for (uint32_t i = 0; i < subscription->channel_count; i++) {
-        const struct eg_holding *holding = subscription->channels[i]->holding;
+    const struct eg_hold *hold = &subscription->hold;
+    for (uint32_t i = 0; i < hold->count; i++) {
+        const struct eg_holding *holding = hold->channels[i]->holding;
         if (holding->refusal) {
             shed_pending(subscription, EG_PROBLEM_OVERLOADED, holding->refusal);
             return true;
@@ -354,9 +362,9 @@ static bool try_to_begin(struct eg_subscription *subscription)
     }
     if (!set->up)
         return false;
-    for (uint32_t i = 0; i < subscription->channel_count; i++) {
-        const struct eg_holding *holding = subscription->channels[i]->holding;
-        if (!subscription->channels[i]->channel || !holding->confirmed)
+    for (uint32_t i = 0; i < hold->count; i++) {
+        const struct eg_holding *holding = hold->channels[i]->holding;
+        if (!hold->channels[i]->channel || !holding->confirmed)
             return false;
     }
     int error = decide_beginning(subscription);
@@ -433,18 +441,18 @@ static int accept_subscription(struct eg_worker *worker, struct eg_exchange *exc
     }
     subscription->set = &worker->sets[selection.set];
     subscription->exchange = exchange;
-    subscription->channels = channels;
+    subscription->hold.channels = channels;
     subscription->request = *request;
     memset(request, 0, sizeof(*request));
     for (size_t i = 0; i < selection.count; i++) {
-        channels[i] = hold(subscription->set, selection.channels[i].name.data, selection.channels[i].name.length,
-                           selection.channels[i].exact);
+        channels[i] = hold_channel(subscription->set, selection.channels[i].name.data,
+                                   selection.channels[i].name.length, selection.channels[i].exact);
         if (!channels[i]) {
             eg_selection_done(&selection);
             eg_subscription_free(subscription);
             return -ENOMEM;
         }
-        subscription->channel_count++;
+        subscription->hold.count++;
     }
     eg_selection_done(&selection);
     *ret_subscription = subscription;

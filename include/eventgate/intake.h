@@ -32,8 +32,8 @@ enum eg_client_wait { EG_CLIENT_WAITS_IDLE, EG_CLIENT_WAITS_HEAD, EG_CLIENT_WAIT
 /* One client connection. Owned by the intake; the fields are for reading only. */
 struct eg_client {
     struct eg_intake *intake;
-    int fd;                          /* of libmicrohttpd, or of the stream that took it */
-    struct sockaddr_storage address; /* IPv4 in IPv6 is shown as IPv4 */
+    int fd;                   /* of libmicrohttpd, or of the stream that took it */
+    union eg_address address; /* IPv4 in IPv6 is shown as IPv4 */
     socklen_t address_length;
     struct eg_head head;
     bool taken;

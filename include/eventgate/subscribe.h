@@ -17,6 +17,12 @@ struct eg_holding {
     const char *refusal; /* or REFUSED has: static sentence */
 };
 
+/* Channels that a subscription holds, and then its stream. */
+struct eg_hold {
+    struct eg_journal_channel **channels; /* owned array */
+    uint32_t count;
+};
+
 /* What a subscription begins with. */
 struct eg_beginning {
     uint64_t place; /* everything up to here counts as sent */
@@ -31,8 +37,7 @@ struct eg_subscription {
     struct eg_worker_set *set;
     struct eg_exchange *exchange; /* NULL once a stream has been taken */
     struct eg_subscription_request request;
-    struct eg_journal_channel **channels; /* owned array; each is held */
-    uint32_t channel_count;
+    struct eg_hold hold;
     struct eg_beginning beginning;
     bool pending;
     struct eg_timer deadline;
@@ -49,6 +54,9 @@ void eg_subscribe_retry(struct eg_worker_set *set);
 void eg_subscribe_listened(struct eg_worker_set *set, struct eg_journal_channel *channel, uint64_t want);
 void eg_subscribe_refused(struct eg_worker_set *set, const char *name, uint64_t want, const char *refusal);
 void eg_subscribe_unlistened(struct eg_worker_set *set, struct eg_journal_channel *channel);
+
+/* Lets go of the channels, and frees the array. */
+void eg_hold_release(struct eg_worker_set *set, struct eg_hold *hold);
 
 /* Lets go of its channels and frees. Takes NULL. */
 void eg_subscription_free(struct eg_subscription *subscription);
@@ -74,12 +82,12 @@ void eg_beginning_done(struct eg_beginning *beginning);
  * missing, else the earliest place from which nothing of some channel is missing, and the gap of the others, with
  * `reason`. 0 or -ENOMEM.
  */
-int eg_beginning_at(const struct eg_worker_set *set, struct eg_journal_channel *const *channels, uint32_t count,
-                    uint64_t place, enum eg_gap_reason reason, struct eg_beginning *ret_beginning) EG_MUST_CHECK;
+int eg_beginning_at(const struct eg_worker_set *set, const struct eg_hold *hold, uint64_t place,
+                    enum eg_gap_reason reason, struct eg_beginning *ret_beginning) EG_MUST_CHECK;
 
 /* All of these channels may have missed something up to `place`, from where it goes on. 0 or -ENOMEM. */
-int eg_beginning_behind(struct eg_journal_channel *const *channels, uint32_t count, uint64_t place,
-                        enum eg_gap_reason reason, struct eg_beginning *ret_beginning) EG_MUST_CHECK;
+int eg_beginning_behind(const struct eg_hold *hold, uint64_t place, enum eg_gap_reason reason,
+                        struct eg_beginning *ret_beginning) EG_MUST_CHECK;
 
 /* Counts a gap that a subscriber is told. */
 void eg_gap_count(struct eg_worker *worker, enum eg_gap_reason reason);

@@ -10,28 +10,26 @@
 
 #include <cmocka.h>
 
-static struct sockaddr_storage address_of(const char *text)
+static union eg_address address_of(const char *text)
 {
-    struct sockaddr_storage address;
-    struct sockaddr_in in = {.sin_family = AF_INET};
-    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+    union eg_address address;
     memset(&address, 0, sizeof(address));
-    if (inet_pton(AF_INET, text, &in.sin_addr) == 1)
-        memcpy(&address, &in, sizeof(in));
-    else if (inet_pton(AF_INET6, text, &in6.sin6_addr) == 1)
-        memcpy(&address, &in6, sizeof(in6));
+    if (inet_pton(AF_INET, text, &address.in.sin_addr) == 1)
+        address.any.sa_family = AF_INET;
+    else if (inet_pton(AF_INET6, text, &address.in6.sin6_addr) == 1)
+        address.any.sa_family = AF_INET6;
     return address;
 }
 
 static int add(struct eg_intake_counts *counts, const char *text)
 {
-    struct sockaddr_storage address = address_of(text);
+    union eg_address address = address_of(text);
     return eg_intake_counts_add(counts, &address, 5, 2);
 }
 
 static void take_away(struct eg_intake_counts *counts, const char *text)
 {
-    struct sockaddr_storage address = address_of(text);
+    union eg_address address = address_of(text);
     eg_intake_counts_remove(counts, &address);
 }
 

@@ -290,7 +290,7 @@ static void an_ipv4_client_of_an_ipv6_socket_is_an_ipv4_client(void **state)
     fixture->settings.max_connections_per_address = 1;
     fixture->listening = ipv6;
     struct eg_client *client = arrive(fixture, &fd);
-    assert_int_equal(client->address.ss_family, AF_INET);
+    assert_int_equal(client->address.any.sa_family, AF_INET);
     assert_int_equal(client->address_length, sizeof(struct sockaddr_in));
     eg_client_address(client, address);
     assert_string_equal(address, "127.0.0.1");
