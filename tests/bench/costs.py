@@ -1,0 +1,1 @@
+def measure(postgres, options): pass
