@@ -117,7 +117,7 @@ static void add_inner(struct eg_buffer *buffer, const struct eg_event *event, st
 
 /* --- shared frames ------------------------------------------------------------------------------------------------ */
 
-static bool same_format(struct eg_format a, struct eg_format b)
+bool eg_format_equal(struct eg_format a, struct eg_format b)
 {
     return a.transport == b.transport && a.payload == b.payload && a.name == b.name;
 }
@@ -152,7 +152,7 @@ static struct eg_frame *frame_new(const struct eg_event *event, struct eg_format
 
 static const struct eg_frame *find(const struct eg_frame *frame, struct eg_format format)
 {
-    while (frame && !same_format(frame->format, format))
+    while (frame && !eg_format_equal(frame->format, format))
         frame = frame->next;
     return frame;
 }

@@ -1,8 +1,8 @@
 /*
  * The index from channels to subscribers, and the list of subscribers that lack something.
  *
- * A channel's audience is a dense array of links, each of which knows its own position, so that leaving is a swap with
- * the last one. An event walks its channel's audience once; a subscriber that is lagging already costs one look.
+ * A channel's audience is a dense array of seats, each of whose links knows its position, so that leaving is a swap
+ * with the last one. An event walks its channel's audience once; a subscriber that is lagging already costs one look.
  * Invariants: a subscriber on the dirty list has `dirty` set; one that isn't lagging has seen everything up to head.
  */
 #include "eventgate/subscribers.h"
@@ -10,10 +10,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* One place in an audience. The subscriber stands here as well as in its link, so that marking reads one array. */
+struct seat {
+    struct eg_subscriber *subscriber;
+    struct eg_subscriber_link *link;
+};
+
 struct audience {
     uint32_t count;
     uint32_t capacity;
-    struct eg_subscriber_link **links;
+    struct seat *seats;
 };
 
 struct eg_subscribers {
@@ -51,15 +57,14 @@ static int audience_join(struct eg_journal_channel *channel, struct eg_subscribe
     }
     if (audience->count == audience->capacity) {
         uint32_t capacity = audience->capacity ? 2 * audience->capacity : 4;
-        struct eg_subscriber_link **links =
-            reallocarray(audience->links, capacity, sizeof(struct eg_subscriber_link *));
-        if (!links)
+        struct seat *seats = reallocarray(audience->seats, capacity, sizeof(*seats));
+        if (!seats)
             return -ENOMEM;
-        audience->links = links;
+        audience->seats = seats;
         audience->capacity = capacity;
     }
     link->position = audience->count;
-    audience->links[audience->count++] = link;
+    audience->seats[audience->count++] = (struct seat){link->subscriber, link};
     atomic_fetch_add_explicit(&channel->channel->subscribers, 1, memory_order_relaxed);
     return 0;
 }
@@ -68,9 +73,9 @@ static void audience_leave(struct eg_subscriber_link *link)
 {
     struct audience *audience = link->channel->audience;
     atomic_fetch_sub_explicit(&link->channel->channel->subscribers, 1, memory_order_relaxed);
-    struct eg_subscriber_link *last = audience->links[--audience->count];
-    audience->links[link->position] = last;
-    last->position = link->position;
+    struct seat last = audience->seats[--audience->count];
+    audience->seats[link->position] = last;
+    last.link->position = link->position;
 }
 
 static void leave_first(struct eg_subscriber *subscriber, uint32_t count)
@@ -151,7 +156,7 @@ void eg_subscribers_mark(struct eg_subscribers *subscribers, struct eg_journal_c
     if (!audience)
         return;
     for (uint32_t i = 0; i < audience->count; i++)
-        mark(subscribers, audience->links[i]->subscriber, place);
+        mark(subscribers, audience->seats[i].subscriber, place);
 }
 
 void eg_subscribers_mark_all(struct eg_subscribers *subscribers, uint64_t place)
@@ -216,7 +221,7 @@ void eg_subscribers_forget(struct eg_journal_channel *channel)
 {
     struct audience *audience = channel->audience;
     if (audience)
-        free(audience->links);
+        free(audience->seats);
     free(audience);
     channel->audience = NULL;
 }

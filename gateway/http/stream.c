@@ -50,13 +50,25 @@ struct eg_stream {
     TAILQ_ENTRY(eg_stream) entry;
 };
 
-/* Frames that go out together. */
-struct run {
+/*
+ * Frames that go out together; one for each worker, made anew for each stream, or shared: streams of one channel that
+ * are at the same place of the same journal (`channel` and what follows it says which) need the same bytes. For the
+ * second of them they are joined into one piece, so that a stream costs one look and one send(), however many events
+ * there are. Its pointers are good as long as the journal's tail and head are those.
+ */
+struct eg_stream_run {
     struct iovec parts[RUN_FRAMES];
     uint64_t places[RUN_FRAMES];
     size_t count;
     size_t bytes;
     uint64_t next; /* the entry after them: 0 none, else an event that didn't fit or a break */
+
+    struct eg_channel *channel; /* a reference, so that no other can be taken for it; NULL: not to be shared */
+    struct eg_format format;
+    bool chunked;
+    uint64_t from, tail, head;
+    bool is_joined; /* `joined` has the bytes of all parts */
+    struct eg_buffer joined;
 };
 
 enum sent { SENT_ALL, SENT_FULL, SENT_FAILED };
@@ -226,7 +238,7 @@ static enum sent send_note(struct eg_stream *stream)
 }
 
 /* Adds the event's frame without its first `skip` bytes. False: out of memory. */
-static bool add_frame(const struct eg_stream *stream, struct run *run, struct eg_event *event, uint64_t place,
+static bool add_frame(const struct eg_stream *stream, struct eg_stream_run *run, struct eg_event *event, uint64_t place,
                       size_t skip)
 {
     const struct eg_frame *frame = eg_event_frame(event, stream->format);
@@ -248,7 +260,7 @@ static bool half_is_alone(const struct eg_stream *stream)
 
 /* Collects what is left of the half-sent frame, and unless it must stay alone the frames after it. False: out of
  * memory. */
-static bool collect(const struct eg_stream *stream, struct run *run)
+static bool collect(const struct eg_stream *stream, struct eg_stream_run *run)
 {
     const struct eg_journal *journal = stream->set->journal;
     const struct eg_subscriber *subscriber = &stream->subscriber;
@@ -275,6 +287,66 @@ static bool collect(const struct eg_stream *stream, struct run *run)
     return true;
 }
 
+/* May the stream use what another one needs, too? */
+static bool can_share(const struct eg_stream *stream)
+{
+    return stream->offset == 0 && stream->subscriber.link_count == 1;
+}
+
+static bool is_for(const struct eg_stream_run *run, const struct eg_stream *stream)
+{
+    const struct eg_journal *journal = stream->set->journal;
+    return run->channel == stream->hold.channels[0]->channel && run->from == stream->subscriber.next &&
+           run->head == eg_journal_head(journal) && run->tail == eg_journal_tail(journal) &&
+           run->chunked == stream->chunked && eg_format_equal(run->format, stream->format);
+}
+
+static void label(struct eg_stream_run *run, const struct eg_stream *stream)
+{
+    run->channel = eg_channel_ref(stream->hold.channels[0]->channel);
+    run->format = stream->format;
+    run->chunked = stream->chunked;
+    run->from = stream->subscriber.next;
+    run->tail = eg_journal_tail(stream->set->journal);
+    run->head = eg_journal_head(stream->set->journal);
+}
+
+static void unlabel(struct eg_stream_run *run)
+{
+    if (run->channel)
+        eg_channel_unref(run->channel);
+    run->channel = NULL;
+    run->is_joined = false;
+}
+
+/* A second stream needs the run. Without memory it goes out in parts. */
+static void join(struct eg_stream_run *run)
+{
+    if (run->is_joined || run->count == 1)
+        return;
+    eg_buffer_clear(&run->joined);
+    for (size_t i = 0; i < run->count; i++)
+        eg_buffer_add(&run->joined, run->parts[i].iov_base, run->parts[i].iov_len);
+    run->is_joined = !run->joined.failed;
+}
+
+/* What the stream needs next. NULL: out of memory. */
+static const struct eg_stream_run *run_for(const struct eg_stream *stream)
+{
+    struct eg_stream_run *run = worker_of(stream)->run;
+    bool shared = can_share(stream);
+    if (shared && is_for(run, stream)) {
+        join(run);
+        return run;
+    }
+    unlabel(run);
+    if (!collect(stream, run))
+        return NULL;
+    if (shared && run->count > 0)
+        label(run, stream);
+    return run;
+}
+
 static void let_half_go(struct eg_stream *stream)
 {
     eg_event_unref(stream->half);
@@ -283,7 +355,7 @@ static void let_half_go(struct eg_stream *stream)
 }
 
 /* Moves on by what sendmsg() took. */
-static void advance(struct eg_stream *stream, const struct run *run, size_t sent)
+static void advance(struct eg_stream *stream, const struct eg_stream_run *run, size_t sent)
 {
     struct eg_metrics *metrics = worker_of(stream)->metrics;
     size_t whole = 0;
@@ -305,10 +377,19 @@ static void advance(struct eg_stream *stream, const struct run *run, size_t sent
         stream->half = eg_event_ref(eg_journal_at(stream->set->journal, run->places[whole])->event);
 }
 
-static enum sent send_run(struct eg_stream *stream, struct run *run)
+static ssize_t send_parts(int fd, const struct eg_stream_run *run)
 {
-    struct msghdr message = {.msg_iov = run->parts, .msg_iovlen = run->count};
-    ssize_t sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (run->is_joined)
+        return send(fd, run->joined.data, run->joined.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (run->count == 1)
+        return send(fd, run->parts[0].iov_base, run->parts[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)run->parts, .msg_iovlen = run->count};
+    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static enum sent send_run(struct eg_stream *stream, const struct eg_stream_run *run)
+{
+    ssize_t sent = send_parts(stream->fd, run);
     if (sent < 0)
         return after_error();
     advance(stream, run, (size_t)sent);
@@ -318,7 +399,6 @@ static enum sent send_run(struct eg_stream *stream, struct run *run)
 /* One round; sets `ret_done` when there is nothing more to send now. */
 static enum sent flush_round(struct eg_stream *stream, bool *ret_done)
 {
-    struct run run;
     struct eg_subscriber *subscriber = &stream->subscriber;
     enum sent sent = send_note(stream);
     *ret_done = false;
@@ -334,16 +414,17 @@ static enum sent flush_round(struct eg_stream *stream, bool *ret_done)
     }
     if (stream->offset == 0 && subscriber->next < eg_journal_tail(stream->set->journal))
         return note_passed_by(stream) ? SENT_ALL : SENT_FAILED;
-    if (!collect(stream, &run))
+    const struct eg_stream_run *run = run_for(stream);
+    if (!run)
         return SENT_FAILED; /* the client comes back with its cursor */
-    if (run.count > 0)
-        sent = send_run(stream, &run);
+    if (run->count > 0)
+        sent = send_run(stream, run);
     if (sent != SENT_ALL)
         return sent;
-    if (run.next == 0)
+    if (run->next == 0)
         subscriber->lagging = false;
-    else if (run.count == 0) { /* a break comes next */
-        subscriber->next = run.next;
+    else if (run->count == 0) { /* a break comes next */
+        subscriber->next = run->next;
         return note_break(stream) ? SENT_ALL : SENT_FAILED;
     }
     return SENT_ALL;
@@ -535,6 +616,20 @@ void eg_streams_end(struct eg_worker *worker)
         if (!stream->blocked)
             eg_subscribers_dirty(stream->set->subscribers, &stream->subscriber);
     }
+}
+
+struct eg_stream_run *eg_stream_run_new(void)
+{
+    return calloc(1, sizeof(struct eg_stream_run));
+}
+
+void eg_stream_run_free(struct eg_stream_run *run)
+{
+    if (!run)
+        return;
+    unlabel(run);
+    eg_buffer_done(&run->joined);
+    free(run);
 }
 
 void eg_streams_close(struct eg_worker *worker)

@@ -279,7 +279,8 @@ struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared)
     worker->metrics = eg_metrics_new(NULL);
     worker->loop = eg_loop_new();
     worker->sets = calloc(shared->config->set_count, sizeof(*worker->sets));
-    bool made = worker->metrics && worker->loop && worker->sets;
+    worker->run = eg_stream_run_new();
+    bool made = worker->metrics && worker->loop && worker->sets && worker->run;
     if (worker->loop)
         eg_mailbox_init(&worker->mailbox, worker->loop);
     while (made && worker->set_count < shared->config->set_count)
@@ -308,6 +309,7 @@ void eg_worker_free(struct eg_worker *worker)
     for (uint32_t i = 0; i < worker->set_count; i++)
         set_done(&worker->sets[i]);
     free(worker->sets);
+    eg_stream_run_free(worker->run);
     eg_metrics_free(worker->metrics);
     eg_loop_free(worker->loop);
     free(worker);

@@ -23,6 +23,7 @@ struct eg_format {
     enum eg_payload payload;
     enum eg_event_name name;
 };
+bool eg_format_equal(struct eg_format a, struct eg_format b);
 
 struct eg_frame {
     struct eg_frame *next; /* of the same event */

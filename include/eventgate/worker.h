@@ -21,6 +21,7 @@
 
 struct eg_worker;
 struct eg_stream;
+struct eg_stream_run;
 struct eg_poll;
 struct eg_subscription;
 
@@ -79,6 +80,7 @@ struct eg_worker {
     struct eg_worker_set *sets;
     uint32_t set_count;
     size_t stream_count;
+    struct eg_stream_run *run; /* see stream.h */
     TAILQ_HEAD(eg_stream_list, eg_stream) streams; /* by the time of their next heartbeat */
     struct eg_timer heartbeat;
     struct eg_message drain_message;
