@@ -113,6 +113,9 @@ class Gateway:
         with open(f"/proc/{self.pid}/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def stop(self, how=signal.SIGTERM):
         """Ends the process and returns its exit code."""
         if self.process.poll() is None:

@@ -112,8 +112,17 @@ class Stream:
     """A subscription: sends the request, reads its head, and then items one by one."""
 
     def __init__(self, address, target, version="1.1", source=None, receive_buffer=None, **headers):
-        self.connection = Connection(address, source, receive_buffer)
-        self.connection.request("GET", target, version=version, **headers)
+        self._begin(Connection(address, source, receive_buffer).request("GET", target, version=version, **headers))
+
+    @classmethod
+    def on(cls, connection):
+        """The stream that has been asked for on this connection."""
+        stream = cls.__new__(cls)
+        stream._begin(connection)
+        return stream
+
+    def _begin(self, connection):
+        self.connection = connection
         self.head = self.connection.head()
         assert self.head.status == 200, (self.head, self.connection.rest())
         self.chunked = self.head.header("transfer-encoding") == "chunked"
