@@ -98,7 +98,7 @@ static bool go(struct eg_head *head, enum state state)
 
 static bool request_is_over(struct eg_head *head)
 {
-    uint32_t requests = head->requests;
+    uint32_t requests = head->requests + 1;
     memset(head, 0, sizeof(*head));
     head->requests = requests;
     return true;
@@ -115,7 +115,6 @@ static bool judge(struct eg_head *head, const struct eg_head_limits *limits)
         return bad(head, "HTTP/1.0 has no Transfer-Encoding.");
     if (head->lengths > 0 && head->length > limits->max_body_bytes)
         return refuse(head, EG_PROBLEM_TOO_LARGE, "The body is larger than this gateway takes (max_body).");
-    head->requests++;
     if (head->codings > 0) {
         head->stage = EG_HEAD_BODY;
         head->length = 0;

@@ -129,15 +129,13 @@ static void wait_for(struct eg_client *client, enum eg_client_wait wait)
 /* A request is being answered that has arrived whole. What may have come behind it isn't read on before it is done. */
 static bool waits_for_us(const struct eg_client *client)
 {
-    const struct eg_head *head = &client->head;
-    return client->busy &&
-           (head->stage == EG_HEAD_BODY ? head->requests > client->begun : head->requests >= client->begun);
+    return client->busy && client->head.requests >= client->begun;
 }
 
 /* What the client has to deliver next. */
 static void update_wait(struct eg_client *client)
 {
-    if (client->head.stage != EG_HEAD_BAD && waits_for_us(client)) {
+    if (waits_for_us(client)) {
         wait_for(client, EG_CLIENT_WAITS_NOT);
         return;
     }
@@ -153,7 +151,10 @@ static void update_wait(struct eg_client *client)
         wait_for(client, client->head.requests == 0 ? EG_CLIENT_WAITS_HEAD : EG_CLIENT_WAITS_IDLE);
         break;
     case EG_HEAD_BAD:
-        break; /* the deadline that ran goes on: the client has to go away by then */
+        /* The deadline that runs goes on: the client has to go away by then. */
+        if (client->wait == EG_CLIENT_WAITS_NOT)
+            wait_for(client, EG_CLIENT_WAITS_HEAD);
+        break;
     }
 }
 
@@ -247,6 +248,14 @@ static void discard(int fd)
             return;
 }
 
+/* What is bad has been held back, and nothing more may come to wake libmicrohttpd up for its refusal: the end of the
+ * stream does. Not before the good requests are answered: a client that waits would seem to have hung up. */
+static void wake_for_refusal(struct eg_client *client)
+{
+    if (client->head.stage == EG_HEAD_BAD && client->head.requests + client->busy <= client->begun)
+        shutdown(client->fd, SHUT_RD);
+}
+
 /* What arrives goes through the check; what doesn't pass is thrown away. */
 static ssize_t read_checked(struct eg_client *client, char *buffer, size_t length, int flags)
 {
@@ -258,9 +267,7 @@ static ssize_t read_checked(struct eg_client *client, char *buffer, size_t lengt
         size_t passed = eg_head_check(&client->head, &limits, buffer, (size_t)got);
         update_wait(client);
         if (passed > 0) {
-            /* Nothing more may come to wake libmicrohttpd up for the refusal: the end of the stream does. */
-            if (client->head.stage == EG_HEAD_BAD)
-                shutdown(client->fd, SHUT_RD);
+            wake_for_refusal(client);
             return (ssize_t)passed;
         }
     }
@@ -321,6 +328,7 @@ void eg_client_busy(struct eg_client *client, bool busy)
     if (!busy && client->intake->draining && client->head.stage == EG_HEAD_IDLE)
         shutdown(client->fd, SHUT_RD);
     update_wait(client);
+    wake_for_refusal(client);
 }
 
 void eg_client_address(const struct eg_client *client, char ret_text[INET6_ADDRSTRLEN])

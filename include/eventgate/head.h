@@ -27,7 +27,7 @@ enum eg_head_stage {
 /* Zero-initialise. Fixed size: keeps no copy of the head. */
 struct eg_head {
     enum eg_head_stage stage;
-    uint32_t requests;       /* heads completed */
+    uint32_t requests;       /* completed, with their bodies */
     uint32_t head_bytes;     /* of the head being read */
     enum eg_problem problem; /* with EG_HEAD_BAD */
     const char *detail;      /* with EG_HEAD_BAD: static sentence */

@@ -66,3 +66,59 @@ def test_a_stream_from_its_head_to_its_end(start_gateway, postgres, channel, for
     events = [item.json()["data"] for item in parser.feed(wire) if item.kind == "event"]
     assert [f'"{data}"' for data in events] == payloads
     assert not parser.pending, "it ends with a whole frame"
+
+
+@by_version
+@pytest.mark.parametrize("pipelined", [False, True], ids=["in-turn", "pipelined"])
+def test_requests_before_it_are_answered_on_the_same_connection(gateway, postgres, channel, version, pipelined):
+    requests = [request("GET", "/livez", version=version),
+                request("POST", f"/channels/{channel}/other", b"1", version=version),
+                request("GET", f"/channels/{channel}", version=version)]
+    with Connection(gateway.address) as connection:
+        if pipelined:
+            connection.send(b"".join(requests))
+        for one, status in zip(requests, (200, 202)):
+            if not pipelined:
+                connection.send(one)
+            assert connection.response().status == status
+        if not pipelined:
+            connection.send(requests[-1])
+        stream = Stream.on(connection)
+        assert stream.cursor() and stream.chunked == (version == "1.1")
+        postgres.notify(channel, "2")
+        assert stream.event().data == 2
+
+
+# --- bytes after the request
+
+
+def counted(gateway):
+    """What a request would change that is executed or refused, and what streams add to it themselves."""
+    metrics = gateway.metrics()
+    names = ("eventgate_published_total", "eventgate_subscriptions_total", 'eventgate_http_responses_total{class="4xx"}')
+    return [sum(value for key, value in metrics.items() if key.startswith(name)) for name in names]
+
+
+@by_version
+@pytest.mark.parametrize("when", ["with-the-request", "later"])
+@pytest.mark.parametrize("behind", ["garbage", "half a head", "a GET", "a POST", "a POST too large", "junk"])
+def test_what_follows_the_request_is_not_executed(gateway, channel, behind, when, version):
+    target = f"/channels/{channel}"
+    more = {"garbage": b"\x00\xff: no HTTP\r\n\r\n",
+            "half a head": b"GET /livez HT",
+            "a GET": request("GET", target),
+            "a POST": request("POST", target, b'"planted"'),
+            "a POST too large": f"POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n".encode(),
+            "junk": os.urandom(1 << 20)}[behind]
+    published, subscribed, refused = counted(gateway)
+    with Connection(gateway.address) as connection:
+        wanted = request("GET", target, version=version)
+        connection.send(wanted + more if when == "with-the-request" else wanted)
+        stream = Stream.on(connection)
+        stream.cursor()
+        if when == "later":
+            connection.send(more)
+        # POSTs are published in the order in which they come: a planted one would stand before this one.
+        assert gateway.publish(channel, '"ours"').status == 202
+        assert stream.event().data == "ours", "the stream goes on"
+        assert counted(gateway) == [published + 1, subscribed + 1, refused]

@@ -477,13 +477,18 @@ static void a_refusal_comes_behind_the_answers_before_it(void **state)
     struct fixture *fixture = *state;
     static const char answer[] = "HTTP/1.0 204 No Content\r\n\r\n";
     int fd;
+    fixture->settings.header_timeout_ms = SHORT_MS;
     struct eg_client *client = arrive(fixture, &fd);
     say(fd, GOOD "GET /b HTTP/1.1\r\nHost : h\r\n\r\n");
     const char *passed = receive(fixture, client);
     assert_int_equal(strncmp(passed, GOOD, strlen(GOOD)), 0);
     assert_null(strstr(passed + strlen(GOOD), "\r\n\r\n"));
-    assert_false(is_readable(fd, 0)); /* nothing is said before the first is answered */
+    eg_client_busy(client, true);
+    turn_for(fixture, SHORT_MS * 3);
+    assert_false(is_readable(fd, 0));         /* nothing is said before the first is answered */
+    assert_false(is_readable(client->fd, 0)); /* nor does it look like a hang-up to whoever answers it */
     say(client->fd, answer);
+    eg_client_busy(client, false);
     assert_true(is_readable(client->fd, 0)); /* nothing more comes from the client, and yet it is read again */
     assert_string_equal(receive(fixture, client), "");
     const char *text = rest(fd);
