@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 
 import pytest
 
+from kit.gateway import RELEASE
 from kit.http import Closed, Connection
 from kit.streams import NdjsonParser, SseParser, Stream
 from kit.wait import until
@@ -122,3 +124,75 @@ def test_what_follows_the_request_is_not_executed(gateway, channel, behind, when
         assert gateway.publish(channel, '"ours"').status == 202
         assert stream.event().data == "ours", "the stream goes on"
         assert counted(gateway) == [published + 1, subscribed + 1, refused]
+
+
+def test_junk_leaves_memory_as_it_is(start_gateway, channel):
+    gateway = start_gateway(binary=RELEASE).wait_ready()
+    junk = os.urandom(1 << 20)
+    with gateway.stream(f"/channels/{channel}") as stream:
+        stream.cursor()
+        stream.connection.send(junk)
+        before = gateway.resident_bytes()
+        for _ in range(64):
+            stream.connection.send(junk)
+        assert gateway.publish(channel, "1").status == 202
+        assert stream.event().data == 1
+        assert gateway.resident_bytes() - before < 1 << 20
+
+
+# --- the client ends it
+
+
+def half_close(connection):
+    connection.socket.shutdown(socket.SHUT_WR)
+    connection.rest()  # the other side closes, too
+    connection.close()
+
+
+def close(connection):
+    connection.close()
+
+
+def reset(connection):
+    connection.reset()
+
+
+by_ending = pytest.mark.parametrize("end", [half_close, close, reset])
+
+
+def wait_given_back(gateway, descriptors):
+    until(lambda: gateway.metric("eventgate_streams") == 0, "eventgate_streams is 0")
+    until(lambda: gateway.metric("eventgate_connections") == 1, "no connection is left but the one that asks")
+    assert gateway.metric("eventgate_streams_blocked") == 0
+    until(lambda: gateway.descriptors() <= descriptors, "the descriptors are given back")
+
+
+@pytest.fixture
+def idle(start_gateway):
+    """A gateway of this test's own without connections, and how many descriptors it has then."""
+    gateway = start_gateway("--workers", "2").wait_ready()
+    until(lambda: gateway.metric("eventgate_connections") == 1, "no connection is left but the one that asks")
+    return gateway, gateway.descriptors()
+
+
+@pytest.mark.threads
+@by_ending
+@by_format
+def test_the_client_ends_a_stream(idle, channel, form, end):
+    gateway, descriptors = idle
+    streams = [gateway.stream(f"/channels/{channel}?format={form}") for _ in range(SOME)]
+    for stream in streams:
+        stream.cursor()
+    assert gateway.metric("eventgate_streams") == SOME and gateway.descriptors() >= descriptors + SOME - 1
+    for stream in streams:
+        end(stream.connection)
+    wait_given_back(gateway, descriptors)
+
+
+@pytest.mark.threads
+@by_ending
+def test_the_client_ends_right_behind_its_request(idle, channel, end):
+    gateway, descriptors = idle
+    for _ in range(SOME):
+        end(Connection(gateway.address).request("GET", f"/channels/{channel}"))
+    wait_given_back(gateway, descriptors)
