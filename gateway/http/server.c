@@ -191,6 +191,8 @@ void eg_exchange_suspend(struct eg_exchange *exchange)
 void eg_exchange_on_hangup(struct eg_exchange *exchange, void (*hung_up)(struct eg_exchange *exchange))
 {
     exchange->hung_up = hung_up;
+    if (exchange->hangup.ready)
+        return;
     exchange->hangup.ready = client_hung_up;
     exchange->hangup_fd = exchange->client->fd;
     if (eg_loop_add(exchange->server->options.loop, exchange->hangup_fd, EPOLLRDHUP, &exchange->hangup) != 0)

@@ -335,6 +335,13 @@ static void waited_too_long(struct eg_timer *timer)
         "The gateway could not LISTEN to this channel in time (subscribe_timeout): its database is away. Try again.");
 }
 
+static void hung_up(struct eg_exchange *exchange)
+{
+    eg_subscription_free(exchange->state);
+    eg_exchange_problem(exchange, EG_PROBLEM_BAD_REQUEST,
+                        "The client closed the connection before its subscription began.", NULL);
+}
+
 static void count_accepted(const struct eg_subscription *subscription)
 {
     static const enum eg_metric transports[] = {EG_METRIC_SUBSCRIBED_SSE, EG_METRIC_SUBSCRIBED_NDJSON,
@@ -390,6 +397,7 @@ static void wait_for_it(struct eg_subscription *subscription)
     TAILQ_INSERT_TAIL(&subscription->set->pending, subscription, entry);
     subscription->deadline.fire = waited_too_long;
     eg_exchange_suspend(subscription->exchange);
+    eg_exchange_on_hangup(subscription->exchange, hung_up);
     if (eg_timer_set(worker->loop, &subscription->deadline,
                      eg_loop_now_ms(worker->loop) + worker->settings.subscribe_timeout_ms) != 0)
         shed_pending(subscription, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again.");

@@ -128,7 +128,8 @@ void eg_exchange_stream(struct eg_exchange *exchange, const char *content_type,
 /* Holds the request until one of the answering functions above is called. First called from `handle`. */
 void eg_exchange_suspend(struct eg_exchange *exchange);
 
-/* Calls `hung_up`, once, when the client of a suspended exchange closes its side: an answer is due at once. */
+/* Calls `hung_up`, once, when the client of a suspended exchange closes its side: an answer is due at once. A later
+ * call replaces the function. */
 void eg_exchange_on_hangup(struct eg_exchange *exchange, void (*hung_up)(struct eg_exchange *exchange));
 
 /*

@@ -196,3 +196,21 @@ def test_the_client_ends_right_behind_its_request(idle, channel, end):
     for _ in range(SOME):
         end(Connection(gateway.address).request("GET", f"/channels/{channel}"))
     wait_given_back(gateway, descriptors)
+
+
+@pytest.mark.threads
+@by_ending
+def test_the_client_ends_before_the_head_is_out(start_gateway, make_proxy, postgres, channel, end):
+    """The head waits for a LISTEN that the database doesn't answer."""
+    proxy = make_proxy(postgres.socket)
+    gateway = start_gateway("--query-timeout", "60s", "--subscribe-timeout", "60s",
+                            database=f"host=127.0.0.1 port={proxy.port} user=postgres dbname=postgres").wait_ready()
+    until(lambda: gateway.metric("eventgate_connections") == 1, "no connection is left but the one that asks")
+    descriptors = gateway.descriptors()
+    proxy.stall()
+    connections = [Connection(gateway.address).request("GET", f"/channels/{channel}") for _ in range(SOME)]
+    until(lambda: gateway.metric("eventgate_connections") == SOME + 1, "all are waiting")
+    for connection in connections:
+        end(connection)
+    wait_given_back(gateway, descriptors)
+    proxy.flow()
