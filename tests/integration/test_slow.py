@@ -16,12 +16,6 @@ JOURNAL_BYTES = 2_000_000
 SLOW = 10
 
 
-def flood(postgres, channel, first, count, size):
-    """Publishes `count` numbered events in one transaction."""
-    postgres.sql("select count(pg_notify(%s, json_build_object('n', n, 'fill', repeat('x', %s))::text))"
-                 " from generate_series(%s, %s) n", channel, size, first, first + count - 1)
-
-
 class Follower:
     """Reads numbered events; where they don't follow each other, there must have been a gap."""
 
@@ -64,7 +58,7 @@ def test_slow_readers_are_told_and_memory_stays_flat(start_gateway, postgres, ch
     quick = Follower(gateway, channel)
     try:
         for first in range(0, total, 1000):
-            flood(postgres, channel, first, 1000, size)
+            postgres.flood(channel, first, 1000, size)
             quick.read_up_to(first + 999)
             if first == total // 5 * 2:
                 before = gateway.resident_bytes()

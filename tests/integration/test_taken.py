@@ -1,5 +1,6 @@
 """Taken sockets: what goes over them from the head to the end, and that everything is given back, whoever ends them."""
 
+import itertools
 import os
 import signal
 import socket
@@ -7,13 +8,15 @@ import socket
 import pytest
 
 from kit.gateway import RELEASE
-from kit.http import Closed, Connection
+from kit.http import Connection
 from kit.streams import NdjsonParser, SseParser, Stream
 from kit.wait import until
 
 PARSERS = {"sse": SseParser, "ndjson": NdjsonParser}
 END_OF_FRAME = {"sse": b"\n\n", "ndjson": b"\n"}
 SOME = 20
+BATCH = 50
+LARGE = 7000
 
 by_format = pytest.mark.parametrize("form", ["sse", "ndjson"])
 by_version = pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -214,3 +217,76 @@ def test_the_client_ends_before_the_head_is_out(start_gateway, make_proxy, postg
         end(connection)
     wait_given_back(gateway, descriptors)
     proxy.flow()
+
+
+# --- the end in the middle of an event
+
+
+def block(gateway, postgres, channel, version="1.1", form="sse"):
+    """A stream whose socket is full, since nobody reads more than its head. Publishes events from 0 on, and returns how
+    many."""
+    connection = Connection(gateway.address, receive_buffer=4096)
+    connection.send(request("GET", f"/channels/{channel}?format={form}", version=version))
+    assert connection.head().status == 200
+    blocked, count = gateway.metric("eventgate_streams_blocked"), 0
+    while gateway.metric("eventgate_streams_blocked") == blocked:
+        postgres.flood(channel, count, BATCH, LARGE)
+        count += BATCH
+    return connection, count
+
+
+def frames(wire, form, version):
+    """What was sent whole, in HTTP/1.1 a chunk at a time, and how long the wire is up to the end of each."""
+    if version == "1.1":
+        return chunks(wire)
+    mark = END_OF_FRAME[form]
+    *found, rest = wire.split(mark)
+    assert rest == b"", "a frame is cut"
+    found = [frame + mark for frame in found]
+    return found, list(itertools.accumulate(len(frame) for frame in found))
+
+
+@pytest.mark.threads
+@by_version
+@by_format
+def test_a_drain_completes_a_half_sent_event(start_gateway, postgres, channel, form, version):
+    gateway = start_gateway("--drain-timeout", "1min", "--workers", "1").wait_ready()
+    connection, _ = block(gateway, postgres, channel, version, form)
+    with connection:
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.wait_log("draining")
+        sent = gateway.metric("eventgate_stream_sent_bytes_total")
+        found, ends = frames(connection.rest(), form, version)
+    assert sent < ends[-1] and sent not in ends, "an event is half sent when the drain begins"
+    later = [frame for frame, end in zip(found, ends) if end > sent]
+    assert [b'"n"' in frame for frame in later].count(True) == 1 and b'"n"' in later[0], "it alone follows"
+    if version == "1.1":
+        assert found.pop() == b"", "the end is said"
+    items = PARSERS[form]().feed(b"".join(found))
+    numbers = [item.data["n"] for item in items if item.kind == "event"]
+    assert numbers == list(range(len(numbers)))
+    assert gateway.ended() == 0
+
+
+@pytest.mark.threads
+def test_the_drain_does_not_wait_for_a_reader_that_is_stuck(start_gateway, postgres, channel):
+    gateway = start_gateway("--drain-timeout", "300ms").wait_ready()
+    connection, _ = block(gateway, postgres, channel)
+    with connection:
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.ended() == 0
+        assert gateway.wait_log("drain deadline.*streams=1")
+        with pytest.raises(AssertionError, match="a chunk is cut"):
+            chunks(connection.rest())
+
+
+@pytest.mark.threads
+@by_ending
+@by_format
+def test_the_client_ends_in_the_middle_of_an_event(idle, postgres, channel, form, end):
+    gateway, descriptors = idle
+    stuck = [block(gateway, postgres, f"{channel}/{n}", form=form)[0] for n in range(3)]
+    assert gateway.metric("eventgate_streams_blocked") == gateway.metric("eventgate_streams") == 3
+    for connection in stuck:
+        end(connection)
+    wait_given_back(gateway, descriptors)

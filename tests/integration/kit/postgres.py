@@ -102,6 +102,11 @@ class Postgres:
         finally:
             connection.close()
 
+    def flood(self, channel, first, count, size):
+        """Publishes `count` numbered events with `size` bytes of filling in one transaction."""
+        self.sql("select count(pg_notify(%s, json_build_object('n', n, 'fill', repeat('x', %s))::text))"
+                 " from generate_series(%s, %s) n", channel, size, first, first + count - 1)
+
     def backends(self, application_name="pg_eventgate %"):
         """Process ids of the sessions whose application_name is LIKE this."""
         rows = self.sql("select pid from pg_stat_activity where application_name like %s", application_name)
