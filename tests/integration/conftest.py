@@ -1,3 +1,14 @@
 """The fixtures that the tests here ask for by name."""
 
 from kit.fixtures import channel, fragile_postgres, gateway, make_proxy, postgres, start_gateway  # noqa: F401
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run the tests that take a minute, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--long"):
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+    items[:] = [item for item in items if not item.get_closest_marker("long")]

@@ -4,6 +4,7 @@ import itertools
 import os
 import signal
 import socket
+import time
 
 import pytest
 
@@ -222,9 +223,9 @@ def test_the_client_ends_before_the_head_is_out(start_gateway, make_proxy, postg
 # --- the end in the middle of an event
 
 
-def block(gateway, postgres, channel, version="1.1", form="sse"):
+def block(gateway, postgres, channel, version="1.1", form="sse", published=lambda count: None):
     """A stream whose socket is full, since nobody reads more than its head. Publishes events from 0 on, and returns how
-    many."""
+    many; `published` is called with their number as it grows."""
     connection = Connection(gateway.address, receive_buffer=4096)
     connection.send(request("GET", f"/channels/{channel}?format={form}", version=version))
     assert connection.head().status == 200
@@ -232,6 +233,7 @@ def block(gateway, postgres, channel, version="1.1", form="sse"):
     while gateway.metric("eventgate_streams_blocked") == blocked:
         postgres.flood(channel, count, BATCH, LARGE)
         count += BATCH
+        published(count)
     return connection, count
 
 
@@ -290,3 +292,76 @@ def test_the_client_ends_in_the_middle_of_an_event(idle, postgres, channel, form
     for connection in stuck:
         end(connection)
     wait_given_back(gateway, descriptors)
+
+
+# --- a reader that is stuck
+
+
+class Audience:
+    """A stuck reader, one that reads everything, and one of a channel on which nothing happens."""
+
+    def __init__(self, gateway, postgres, channel):
+        self.gateway, self.postgres, self.channel = gateway, postgres, channel
+        self.quick = gateway.stream(f"/channels/{channel}")
+        self.quiet = gateway.stream(f"/channels/{channel}/quiet?format=ndjson")
+        self.count = 0
+        # What the quick reader has read the gateway has tried to send to the other, too.
+        self.stuck, _ = block(gateway, postgres, channel, published=self.read_up_to)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for connection in (self.quick, self.quiet, self.stuck):
+            connection.close()
+
+    def read_up_to(self, count):
+        for number in range(self.count, count):
+            assert self.quick.event().data["n"] == number
+        self.count = count
+
+    def publish(self, count):
+        self.postgres.flood(self.channel, self.count, count, LARGE)
+        self.read_up_to(self.count + count)
+
+    def stuck_was_let_go(self):
+        return self.gateway.metric("eventgate_half_sent_closed_total") == 1
+
+    def assert_let_go(self):
+        """Nothing of the stuck reader is left, and it can tell that an event was cut."""
+        assert self.gateway.metric("eventgate_streams") == 2 and self.gateway.metric("eventgate_streams_blocked") == 0
+        with pytest.raises(AssertionError, match="a chunk is cut"):
+            chunks(self.stuck.rest())
+
+
+def test_a_stuck_reader_is_let_go_after_two_heartbeats(start_gateway, postgres, channel):
+    gateway = start_gateway("--heartbeat", "300ms", "--journal-bytes", "1MB", "--workers", "1",
+                            binary=RELEASE).wait_ready()
+    with Audience(gateway, postgres, channel) as audience:
+        while audience.quiet.parser.comments < 4:
+            audience.quiet.parser.feed(audience.quiet.connection.chunk())
+        assert gateway.metric("eventgate_streams") == 3, "what the journal still has costs nothing"
+        audience.publish(200)
+        before = gateway.resident_bytes()
+        while audience.count < 5000 or not audience.stuck_was_let_go():
+            audience.publish(100)
+        assert gateway.resident_bytes() - before < 2 << 20
+        audience.assert_let_go()
+
+
+@pytest.mark.long
+def test_a_reader_is_stuck_for_a_minute(start_gateway, postgres, channel):
+    gateway = start_gateway("--workers", "1", binary=RELEASE).wait_ready()
+    with Audience(gateway, postgres, channel) as audience:
+        began = time.monotonic()
+        before, let_go_after = None, None
+        while (now := time.monotonic() - began) < 60:
+            audience.publish(1000)
+            if before is None and audience.count > 20_000:
+                before = gateway.resident_bytes()  # the journal is full
+            if let_go_after is None and audience.stuck_was_let_go():
+                let_go_after = now
+            until(lambda: time.monotonic() - began >= now + 1, "one round a second")
+        assert let_go_after and 29 < let_go_after < 50, "two heartbeats"
+        assert gateway.resident_bytes() < before * 1.1
+        audience.assert_let_go()
