@@ -2,16 +2,21 @@
 
 import itertools
 import os
+import pathlib
+import re
 import signal
 import socket
+import struct
+import subprocess
 import time
 
 import pytest
 
-from kit.gateway import RELEASE
+from kit.crowd import Crowd
+from kit.gateway import RELEASE, environment
 from kit.http import Connection
 from kit.streams import NdjsonParser, SseParser, Stream
-from kit.wait import until
+from kit.wait import DEADLINE, until
 
 PARSERS = {"sse": SseParser, "ndjson": NdjsonParser}
 END_OF_FRAME = {"sse": b"\n\n", "ndjson": b"\n"}
@@ -365,3 +370,82 @@ def test_a_reader_is_stuck_for_a_minute(start_gateway, postgres, channel):
         assert let_go_after and 29 < let_go_after < 50, "two heartbeats"
         assert gateway.resident_bytes() < before * 1.1
         audience.assert_let_go()
+
+
+# --- many of them, time and again
+
+
+@pytest.mark.big
+def test_ten_thousand_ten_times_over(start_gateway, channel):
+    gateway = start_gateway("--workers", "2", binary=RELEASE).wait_ready()
+    until(lambda: gateway.metric("eventgate_connections") == 1, "no connection is left but the one that asks")
+    descriptors = gateway.descriptors()
+    resident = []
+    for _ in range(10):
+        crowd = Crowd(gateway, f"/channels/{channel}", 10_000)
+        try:
+            crowd.wait_open()
+            assert gateway.metric("eventgate_streams") == 10_000 and gateway.descriptors() > 10_000
+        finally:
+            crowd.kill()
+        killed = time.monotonic()
+        until(lambda: gateway.metric("eventgate_streams") == 0, "eventgate_streams is 0")
+        assert time.monotonic() - killed < 1.0, "a hang-up is noticed at once"
+        wait_given_back(gateway, descriptors)
+        resident.append(gateway.resident_bytes())
+    assert resident[-1] < resident[0] * 1.1, resident
+
+
+# --- the check at the start that the library in use leaves taken sockets alone
+
+
+def library_in_use():
+    """The file of libmicrohttpd that the program loads."""
+    listed = subprocess.run(["ldd", RELEASE], capture_output=True, text=True, check=True).stdout
+    return pathlib.Path(re.search(r"libmicrohttpd\S* => (\S+)", listed)[1])
+
+
+def rename_import(library, old, new):
+    """An ELF-64 library that calls the function `new`, which it calls anyway, wherever it called `old`."""
+    library = bytearray(library)
+    table, = struct.unpack_from("<Q", library, 0x28)
+    size, count = struct.unpack_from("<HH", library, 0x3A)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", library, table + n * size) for n in range(count)]
+    symbols = next(section for section in sections if section[1] == 11)  # SHT_DYNSYM
+    names = sections[symbols[6]][4]
+    places = {}
+    for place in range(symbols[4], symbols[4] + symbols[5], 24):
+        start = names + struct.unpack_from("<I", library, place)[0]
+        places[bytes(library[start:library.index(0, start)])] = place
+    library[places[old]:places[old] + 4] = library[places[new]:places[new] + 4]
+    return library
+
+
+def start_with(conninfo, **variables):
+    """Starts the program; its exit code and log. Where it gets as far as serving, it is ended."""
+    command = [RELEASE, "--postgres", conninfo, "--live", "t/**", "--listen", "127.0.0.1:0", "--workers", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(**variables)) as process:
+        log = ""
+        for line in process.stderr:
+            log += line
+            if "listening" in line:
+                process.send_signal(signal.SIGTERM)
+        return process.wait(DEADLINE), log
+
+
+@pytest.mark.parametrize("reads_with", [b"recv", b"read"])
+def test_it_starts_only_if_the_library_reads_through_the_check(postgres, tmp_path, reads_with):
+    """A copy of the library in use whose import of recv() is that of read()."""
+    library = library_in_use()
+    (tmp_path / library.name).write_bytes(rename_import(library.read_bytes(), b"recv", reads_with))
+    code, log = start_with(postgres.conninfo, LD_LIBRARY_PATH=str(tmp_path))
+    if reads_with == b"recv":
+        assert code == 0 and "listening" in log, log
+    else:
+        assert code == 1 and "does not read sockets by recv()" in log and "listening" not in log, log
+
+
+def test_it_does_not_start_with_a_library_that_shuts_taken_sockets_down(postgres):
+    preloaded = pathlib.Path(RELEASE).parent / "tests" / "libno_turbo.so"
+    code, log = start_with(postgres.conninfo, LD_PRELOAD=str(preloaded))
+    assert code == 1 and "it shuts a socket down that has been taken" in log and "listening" not in log, log
