@@ -44,6 +44,7 @@ struct gateway {
     pthread_t *worker_threads;
     uint32_t workers_started;
     _Atomic uint32_t workers_running;
+    _Atomic uint32_t workers_drained;
 
     /* The Postgres thread's. */
     struct eg_loop *postgres_loop;
@@ -162,6 +163,13 @@ static void publish(void *context, struct eg_publication *publication)
     submission->message.deliver = deliver_submission;
     submission->publication = publication;
     eg_mailbox_post(&gateway->postgres_mailbox, &submission->message);
+}
+
+static void worker_drained(void *context)
+{
+    struct gateway *gateway = context;
+    atomic_fetch_add(&gateway->workers_drained, 1);
+    eg_loop_wake(gateway->loop);
 }
 
 /* --- threads ----------------------------------------------------------------------------------------------------- */
@@ -313,9 +321,15 @@ static void signal_ready(struct eg_watch *watch, uint32_t epoll_events)
 
 static void main_turn(void *context)
 {
-    const struct gateway *gateway = context;
-    if (atomic_load(&gateway->workers_running) == 0)
+    struct gateway *gateway = context;
+    uint32_t running = atomic_load(&gateway->workers_running);
+    if (running == 0)
         eg_loop_stop(gateway->loop);
+    if (atomic_load(&gateway->workers_drained) < running)
+        return;
+    atomic_store(&gateway->shared.drained, true);
+    for (uint32_t i = 0; i < gateway->shared.worker_count; i++)
+        eg_loop_wake(gateway->workers[i]->loop);
 }
 
 /* Signals are blocked before any thread starts, so that they arrive by the descriptor and nowhere else. */
@@ -348,7 +362,7 @@ static int make_shared(struct gateway *gateway)
     shared->config = config;
     shared->worker_count = config->workers;
     shared->started_us = eg_wall_us();
-    shared->port = (struct eg_worker_port){gateway, post_want, post_unwant, admit, release, publish};
+    shared->port = (struct eg_worker_port){gateway, post_want, post_unwant, admit, release, publish, worker_drained};
     shared->counts = eg_intake_counts_new();
     shared->statuses = calloc(config->set_count, sizeof(*shared->statuses));
     if (!shared->counts || !shared->statuses)

@@ -128,6 +128,17 @@ static bool is_idle(const struct eg_worker *worker)
     return worker->stream_count == 0 && eg_server_exchanges(worker->server) == 0;
 }
 
+static void drained(struct eg_worker *worker)
+{
+    struct eg_worker_shared *shared = worker->shared;
+    if (!worker->drained) {
+        worker->drained = true;
+        shared->port.drained(shared->port.context);
+    }
+    if (atomic_load(&shared->drained))
+        eg_loop_stop(worker->loop);
+}
+
 static void turn(void *context)
 {
     struct eg_worker *worker = context;
@@ -139,7 +150,7 @@ static void turn(void *context)
             eg_loop_again(worker->loop);
     eg_server_turn(worker->server);
     if (worker->draining && is_idle(worker))
-        eg_loop_stop(worker->loop);
+        drained(worker);
 }
 
 static void handle(void *context, struct eg_exchange *exchange)

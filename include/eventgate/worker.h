@@ -36,6 +36,8 @@ struct eg_worker_port {
     void (*release)(void *context, uint32_t set, size_t items, size_t bytes);
     /* Takes the publication; its `done` is called on another thread. */
     void (*publish)(void *context, struct eg_publication *publication);
+    /* This worker has drained. Called once. */
+    void (*drained)(void *context);
 };
 
 /* What all workers share. Read-only but for the atomics. */
@@ -48,6 +50,7 @@ struct eg_worker_shared {
     uint32_t worker_count;
     int64_t started_us;
     _Atomic bool draining;
+    _Atomic bool drained; /* all workers have: each ends as soon as it has nothing to do */
 };
 
 /* One channel set on one worker. */
@@ -86,6 +89,7 @@ struct eg_worker {
     struct eg_message drain_message;
     struct eg_timer drain_deadline;
     bool draining;
+    bool drained; /* the port has been told */
 };
 
 /* NULL: out of memory or descriptors; logged. `index` is its slot in every channel. Main thread. */
@@ -95,11 +99,11 @@ void eg_worker_free(struct eg_worker *worker);
 /* Where a set's feed items go: push, then wake the loop if the push says so. Any thread. */
 struct eg_feed *eg_worker_feed(struct eg_worker *worker, uint32_t set);
 
-/* Runs the loop until the worker has drained or is stopped. The worker's thread. */
+/* Runs the loop until all workers have drained, or it is stopped. The worker's thread. */
 void eg_worker_run(struct eg_worker *worker);
 
-/* Any thread. Drain: no new work, streams end, requests are finished; the loop ends when nothing is left, or at the
- * deadline. */
+/* Any thread. Drain: no new work, streams end, requests are finished; the loop ends when no worker has
+ * anything left, or at the deadline. Until then it answers the new connections that the kernel gives it. */
 void eg_worker_drain(struct eg_worker *worker);
 /* New settings (copied). 0 or -ENOMEM. */
 int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *settings) EG_MUST_CHECK;

@@ -141,6 +141,23 @@ def test_while_draining_it_is_not_ready_and_sends_new_streams_away(start_gateway
     assert gateway.ended() == 0
 
 
+@pytest.mark.threads
+def test_while_one_worker_drains_all_of_them_answer(start_gateway, make_proxy, postgres, channel):
+    proxy = make_proxy(postgres.socket)
+    gateway = start_gateway("--workers", "4", "--query-timeout", "20s", "--drain-timeout", "20s",
+                            database=f"host=127.0.0.1 port={proxy.port} user=postgres dbname=postgres").wait_ready()
+    with Connection(gateway.address) as posting:
+        proxy.stall()
+        posting.request("POST", f"/channels/{channel}", "1")
+        until(lambda: gateway.metric("eventgate_publish_queue_items") == 1, "the POST waits")
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.wait_log("drain")
+        assert [gateway.get("/readyz").status for _ in range(50)] == [503] * 50
+        proxy.flow()
+        assert posting.response().status == 202
+    assert gateway.ended() == 0
+
+
 def test_second_sigterm_ends_at_once(start_gateway, make_proxy, postgres, channel):
     proxy = make_proxy(postgres.socket)
     gateway = start_gateway("--query-timeout", "60s", "--drain-timeout", "60s",

@@ -257,7 +257,7 @@ def frames(wire, form, version):
 @by_version
 @by_format
 def test_a_drain_completes_a_half_sent_event(start_gateway, postgres, channel, form, version):
-    gateway = start_gateway("--drain-timeout", "1min", "--workers", "1").wait_ready()
+    gateway = start_gateway("--drain-timeout", "1min").wait_ready()
     connection, _ = block(gateway, postgres, channel, version, form)
     with connection:
         gateway.process.send_signal(signal.SIGTERM)
