@@ -229,17 +229,21 @@ def test_the_client_ends_before_the_head_is_out(start_gateway, make_proxy, postg
 
 
 def block(gateway, postgres, channel, version="1.1", form="sse", published=lambda count: None):
-    """A stream whose socket is full, since nobody reads more than its head. Publishes events from 0 on, and returns how
-    many; `published` is called with their number as it grows."""
+    """A stream whose socket is full, since nobody reads more than its head. Publishes events from 0 on, and calls
+    `published` with their number as it grows."""
     connection = Connection(gateway.address, receive_buffer=4096)
     connection.send(request("GET", f"/channels/{channel}?format={form}", version=version))
     assert connection.head().status == 200
-    blocked, count = gateway.metric("eventgate_streams_blocked"), 0
-    while gateway.metric("eventgate_streams_blocked") == blocked:
-        postgres.flood(channel, count, BATCH, LARGE)
-        count += BATCH
-        published(count)
-    return connection, count
+    blocked, count = gateway.metric("eventgate_streams_blocked"), itertools.count(0, BATCH)
+
+    def one_more_is_blocked():
+        first = next(count)
+        postgres.flood(channel, first, BATCH, LARGE)
+        published(first + BATCH)
+        return gateway.metric("eventgate_streams_blocked") > blocked
+
+    until(one_more_is_blocked, "its socket is full")
+    return connection
 
 
 def frames(wire, form, version):
@@ -258,8 +262,7 @@ def frames(wire, form, version):
 @by_format
 def test_a_drain_completes_a_half_sent_event(start_gateway, postgres, channel, form, version):
     gateway = start_gateway("--drain-timeout", "1min").wait_ready()
-    connection, _ = block(gateway, postgres, channel, version, form)
-    with connection:
+    with block(gateway, postgres, channel, version, form) as connection:
         gateway.process.send_signal(signal.SIGTERM)
         gateway.wait_log("draining")
         sent = gateway.metric("eventgate_stream_sent_bytes_total")
@@ -278,8 +281,7 @@ def test_a_drain_completes_a_half_sent_event(start_gateway, postgres, channel, f
 @pytest.mark.threads
 def test_the_drain_does_not_wait_for_a_reader_that_is_stuck(start_gateway, postgres, channel):
     gateway = start_gateway("--drain-timeout", "300ms").wait_ready()
-    connection, _ = block(gateway, postgres, channel)
-    with connection:
+    with block(gateway, postgres, channel) as connection:
         gateway.process.send_signal(signal.SIGTERM)
         assert gateway.ended() == 0
         assert gateway.wait_log("drain deadline.*streams=1")
@@ -292,7 +294,7 @@ def test_the_drain_does_not_wait_for_a_reader_that_is_stuck(start_gateway, postg
 @by_format
 def test_the_client_ends_in_the_middle_of_an_event(idle, postgres, channel, form, end):
     gateway, descriptors = idle
-    stuck = [block(gateway, postgres, f"{channel}/{n}", form=form)[0] for n in range(3)]
+    stuck = [block(gateway, postgres, f"{channel}/{n}", form=form) for n in range(3)]
     assert gateway.metric("eventgate_streams_blocked") == gateway.metric("eventgate_streams") == 3
     for connection in stuck:
         end(connection)
@@ -311,7 +313,7 @@ class Audience:
         self.quiet = gateway.stream(f"/channels/{channel}/quiet?format=ndjson")
         self.count = 0
         # What the quick reader has read the gateway has tried to send to the other, too.
-        self.stuck, _ = block(gateway, postgres, channel, published=self.read_up_to)
+        self.stuck = block(gateway, postgres, channel, published=self.read_up_to)
 
     def __enter__(self):
         return self
@@ -328,6 +330,11 @@ class Audience:
     def publish(self, count):
         self.postgres.flood(self.channel, self.count, count, LARGE)
         self.read_up_to(self.count + count)
+
+    def thousands_have_passed(self):
+        """Publishes, too."""
+        self.publish(100)
+        return self.count >= 5000
 
     def stuck_was_let_go(self):
         return self.gateway.metric("eventgate_half_sent_closed_total") == 1
@@ -348,8 +355,8 @@ def test_a_stuck_reader_is_let_go_after_two_heartbeats(start_gateway, postgres, 
         assert gateway.metric("eventgate_streams") == 3, "what the journal still has costs nothing"
         audience.publish(200)
         before = gateway.resident_bytes()
-        while audience.count < 5000 or not audience.stuck_was_let_go():
-            audience.publish(100)
+        until(audience.thousands_have_passed, "5,000 events", timeout=60)
+        until(audience.stuck_was_let_go, "its half-sent event is let go")
         assert gateway.resident_bytes() - before < 2 << 20
         audience.assert_let_go()
 
