@@ -290,7 +290,7 @@ static bool collect(const struct eg_stream *stream, struct eg_stream_run *run)
 /* May the stream use what another one needs, too? */
 static bool can_share(const struct eg_stream *stream)
 {
-    return stream->offset == 0 && stream->subscriber.link_count == 1;
+    return stream->offset == 0 && stream->hold.count == 1 && stream->hold.channels[0]->channel;
 }
 
 static bool is_for(const struct eg_stream_run *run, const struct eg_stream *stream)
