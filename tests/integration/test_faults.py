@@ -142,7 +142,7 @@ def test_standby_is_refused_until_promoted(start_gateway, channel):
         gateway = start_gateway(database=standby.start())
         assert gateway.wait_log("standby")
         gateway.wait_unready()
-        assert "standby" in gateway.get("/healthz").text()
+        until(lambda: "standby" in gateway.get("/healthz").text(), "/healthz says why")
         standby.sql("select pg_promote()")
         gateway.wait_ready()
         with gateway.stream(f"/channels/{channel}") as stream:
@@ -202,4 +202,4 @@ def test_transaction_pooler_is_refused(start_gateway, pooler):
     gateway = start_gateway(database=pooler)
     assert gateway.wait_log("(?i)pooler")
     gateway.wait_unready()
-    assert "pooler" in gateway.get("/healthz").text().lower()
+    until(lambda: "pooler" in gateway.get("/healthz").text().lower(), "/healthz says why")
