@@ -138,13 +138,14 @@ void eg_subscribe_listened(struct eg_worker_set *set, struct eg_journal_channel 
         holding->confirmed = true;
 }
 
-void eg_subscribe_refused(struct eg_worker_set *set, const char *name, uint64_t want, const char *refusal)
+void eg_subscribe_refused(struct eg_worker_set *set, const struct eg_feed_item *item)
 {
-    struct eg_journal_channel *channel = eg_journal_channel(set->journal, name, strlen(name), false);
+    struct eg_journal_channel *channel = eg_journal_channel(set->journal, item->name, strlen(item->name), false);
     struct eg_holding *holding = channel ? channel->holding : NULL;
-    if (!holding || holding->want != want)
+    if (!holding || holding->want != item->want)
         return;
-    holding->refusal = refusal;
+    holding->refusal = item->refusal;
+    holding->final = item->final;
     set->changed = true;
 }
 
@@ -325,6 +326,19 @@ static void shed_pending(struct eg_subscription *subscription, enum eg_problem p
     eg_subscribe_shed(worker, exchange, transport, problem, detail);
 }
 
+/* One of its channels cannot be had: for now, or for good, which an EventSource must not ask for again either. */
+static void refuse_pending(struct eg_subscription *subscription, const struct eg_holding *holding)
+{
+    struct eg_exchange *exchange = subscription->exchange;
+    const char *detail = holding->refusal;
+    if (!holding->final) {
+        shed_pending(subscription, EG_PROBLEM_OVERLOADED, detail);
+        return;
+    }
+    eg_subscription_free(subscription);
+    eg_exchange_problem(exchange, EG_PROBLEM_BAD_CHANNEL, detail, NULL);
+}
+
 static void waited_too_long(struct eg_timer *timer)
 {
     struct eg_subscription *subscription = EG_CONTAINER_OF(timer, struct eg_subscription, deadline);
@@ -363,7 +377,7 @@ static bool try_to_begin(struct eg_subscription *subscription)
     for (uint32_t i = 0; i < hold->count; i++) {
         const struct eg_holding *holding = hold->channels[i]->holding;
         if (holding->refusal) {
-            shed_pending(subscription, EG_PROBLEM_OVERLOADED, holding->refusal);
+            refuse_pending(subscription, holding);
             return true;
         }
     }

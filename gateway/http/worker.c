@@ -77,7 +77,7 @@ static void apply(struct eg_worker_set *set, struct eg_feed_item *item)
             eg_subscribe_unlistened(set, channel);
         break;
     case EG_FEED_REFUSED:
-        eg_subscribe_refused(set, item->name, item->want, item->refusal);
+        eg_subscribe_refused(set, item);
         break;
     case EG_FEED_LOST:
         set->up = false;

@@ -56,7 +56,7 @@ struct eg_connection {
     struct eg_backoff backoff;
     uint32_t due; /* answers: 1 for a plain command, or the syncs under way */
     bool pipelining;
-    char problem[256]; /* the last failure, as it was logged */
+    char problem[256]; /* the last failure, as it was logged; "" once settled */
     uint64_t logged_ms;
 };
 
@@ -65,7 +65,7 @@ static void fail(struct eg_connection *connection, const char *problem);
 /* --- the state ------------------------------------------------------------------------------------------------------
  */
 
-static void change_state(struct eg_connection *connection, enum event event, const char *problem)
+static void change_state(struct eg_connection *connection, enum event event)
 {
     int next = transitions[connection->state][event];
     if (next == NOWHERE) {
@@ -77,12 +77,19 @@ static void change_state(struct eg_connection *connection, enum event event, con
            EG_LOG_STR("purpose", connection->purpose), EG_LOG_STR("from", state_names[connection->state]),
            EG_LOG_STR("to", state_names[next]), EG_LOG_STR("event", event_names[event]));
     connection->state = (enum state)next;
-    connection->hooks.state(connection->hooks.context, state_names[next], problem);
+    connection->hooks.state(connection->hooks.context, state_names[next],
+                            connection->problem[0] ? connection->problem : NULL);
 }
 
 bool eg_connection_is_ready(const struct eg_connection *connection)
 {
     return connection->state == READY;
+}
+
+void eg_connection_settle(struct eg_connection *connection)
+{
+    eg_backoff_reset(&connection->backoff);
+    connection->problem[0] = '\0';
 }
 
 static void set_timer(struct eg_connection *connection, uint32_t in_ms)
@@ -103,7 +110,7 @@ static void arm(struct eg_connection *connection)
 static void start_connecting(struct eg_connection *connection)
 {
     char application_name[80];
-    change_state(connection, DUE, connection->problem[0] ? connection->problem : NULL);
+    change_state(connection, DUE);
     eg_timer_cancel(connection->loop, &connection->timer);
     snprintf(application_name, sizeof(application_name), "pg_eventgate %s %s", connection->set->name,
              connection->purpose);
@@ -177,7 +184,7 @@ static void fail(struct eg_connection *connection, const char *problem)
     uint32_t retry_ms = eg_backoff_next_ms(&connection->backoff);
     log_failure(connection, text, retry_ms);
     disconnect(connection);
-    change_state(connection, FAILED, connection->problem);
+    change_state(connection, FAILED);
     set_timer(connection, retry_ms);
     if (was_ready)
         connection->hooks.lost(connection->hooks.context);
@@ -351,13 +358,11 @@ static void command_over(struct eg_connection *connection)
         connection->hooks.finished(connection->hooks.context);
         return;
     }
-    change_state(connection, CHECKED, NULL);
-    eg_backoff_reset(&connection->backoff);
+    change_state(connection, CHECKED);
     eg_log(EG_LOG_INFO, "connected", EG_LOG_STR("set", connection->set->name),
            EG_LOG_STR("purpose", connection->purpose), EG_LOG_STR("host", PQhost(connection->conn)),
            EG_LOG_STR("port", PQport(connection->conn)), EG_LOG_STR("database", PQdb(connection->conn)),
            EG_LOG_INT("pid", PQbackendPID(connection->conn)));
-    connection->problem[0] = '\0';
     connection->hooks.ready(connection->hooks.context);
 }
 
@@ -438,7 +443,7 @@ static void attempt_done(struct eg_watch *watch, uint32_t epoll_events)
     connection->conn = conn;
     connection->fd = -1;
     PQsetNoticeReceiver(conn, ignore_notice, NULL);
-    change_state(connection, CONNECTED, NULL);
+    change_state(connection, CONNECTED);
     if (PQsetnonblocking(conn, 1) != 0 ||
         eg_loop_add(connection->loop, PQsocket(conn), EPOLLIN, &connection->watch) != 0) {
         fail(connection, "no memory or descriptors for a connection");

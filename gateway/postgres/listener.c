@@ -7,8 +7,11 @@
  *     LISTENED   its LISTEN has committed
  *     LEAVING    its UNLISTEN is under way
  * and has an eg_channel, known to the workers, from its first LISTEN to its UNLISTEN, through any number of sessions.
- * One command is under way at a time. A session becomes live when no channel is WANTED or LISTENING any more: a break
- * takes the next place and begins a new epoch.
+ * One command is under way at a time. Known channels, those that the set lists and those that have an eg_channel, are
+ * LISTENed before new ones, whose names clients chose: with the last known one the session becomes live, whatever is
+ * asked for meanwhile, and a break takes the next place and begins a new epoch.
+ * The database's encoding may lack a character of a name, and PostgreSQL then refuses the whole command: its names are
+ * sent again alone. A new one that fails alone is refused to those who want it; a known one fails the connection.
  *
  * Which notifications count: those of channels that are LISTENED in a live session. One that arrives earlier was
  * committed before the break, or before the LISTENED item, that the workers are told of afterwards; no cursor that they
@@ -17,6 +20,7 @@
  */
 #include "eventgate/listener.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -26,6 +30,7 @@
 
 #include "eventgate/connection.h"
 #include "eventgate/log.h"
+#include "eventgate/pattern.h"
 
 #define NAMES_PER_COMMAND 500u
 #define ITEMS_PER_PUSH 256u
@@ -37,6 +42,7 @@ struct listened {
     enum channel_state state;
     struct eg_channel *channel; /* a reference; NULL before the first LISTEN has committed */
     bool permanent;
+    bool alone;        /* a command with it and others was refused: it gets one of its own */
     uint64_t since;    /* place of its LISTEN */
     uint32_t wanting;  /* workers that want it */
     uint64_t leave_ms; /* when nobody has wanted it: UNLISTEN from then on */
@@ -60,12 +66,14 @@ struct eg_listener {
     struct eg_listener_sink sink;
     struct eg_connection *connection;
     struct listened *channels;      /* hash by name */
-    struct listened_list wanted;    /* WANTED */
+    struct listened_list known;     /* WANTED */
+    struct listened_list asked;     /* WANTED and new */
     struct listened_list under_way; /* LISTENING or LEAVING */
     struct listened_list lingering; /* by leave_ms */
     struct eg_timer linger_timer;
     enum command command;
-    bool failed; /* the command under way */
+    bool failed; /* the command under way, with `error` */
+    struct eg_error error;
     bool live;
     struct eg_epoch epoch;
     uint64_t head;
@@ -116,9 +124,23 @@ static struct listened *find(const struct eg_listener *listener, const char *nam
     return listened;
 }
 
+static bool is_known(const struct listened *listened)
+{
+    return listened->permanent || listened->channel;
+}
+
 static size_t round_up(size_t bytes)
 {
     return (bytes + sizeof(uint64_t) - 1) / sizeof(uint64_t) * sizeof(uint64_t);
+}
+
+static struct listened_list *list_of(struct eg_listener *listener, const struct listened *listened)
+{
+    if (listened->lingering)
+        return &listener->lingering;
+    if (listened->state == WANTED)
+        return is_known(listened) ? &listener->known : &listener->asked;
+    return listened->state == LISTENED ? NULL : &listener->under_way;
 }
 
 static struct listened *listened_new(struct eg_listener *listener, const char *name, size_t length, bool permanent)
@@ -139,17 +161,8 @@ static struct listened *listened_new(struct eg_listener *listener, const char *n
         return NULL;
     }
     listened->state = WANTED;
-    TAILQ_INSERT_TAIL(&listener->wanted, listened, entry);
+    TAILQ_INSERT_TAIL(list_of(listener, listened), listened, entry);
     return listened;
-}
-
-static struct listened_list *list_of(struct eg_listener *listener, const struct listened *listened)
-{
-    if (listened->lingering)
-        return &listener->lingering;
-    if (listened->state == WANTED)
-        return &listener->wanted;
-    return listened->state == LISTENED ? NULL : &listener->under_way;
 }
 
 static void move_to(struct eg_listener *listener, struct listened *listened, enum channel_state state)
@@ -185,10 +198,13 @@ static void show_channels(struct eg_listener *listener)
 static bool announce(struct eg_listener *listener, struct listened *listened, uint64_t since)
 {
     if (!listened->channel) {
-        listened->channel =
+        struct eg_channel *channel =
             eg_channel_new(listened->name, listened->name_length, listened->permanent, listener->workers);
-        if (!listened->channel || eg_channel_table_add(listener->status->channels, listened->channel) != 0)
+        if (!channel || eg_channel_table_add(listener->status->channels, channel) != 0) {
+            eg_channel_unref(channel);
             return false;
+        }
+        listened->channel = channel;
         listened->since = since;
         if (since > listener->head) {
             listener->head = since;
@@ -228,7 +244,7 @@ static void arm_linger(struct eg_listener *listener)
 /* Nobody wants it any more. */
 static void let_linger(struct eg_listener *listener, struct listened *listened)
 {
-    if (listened->state == WANTED && !listened->channel) {
+    if (listened->state == WANTED && !is_known(listened)) {
         listened_free(listener, listened);
         return;
     }
@@ -243,14 +259,15 @@ static void let_linger(struct eg_listener *listener, struct listened *listened)
 /* --- commands --------------------------------------------------------------------------------------------------------
  */
 
-/* Sends LISTEN or UNLISTEN for up to NAMES_PER_COMMAND channels from the front of `list`, those before `due_ms`. */
-static void send_names(struct eg_listener *listener, enum command command, struct listened_list *list, uint64_t due_ms)
+/* Sends LISTEN or UNLISTEN for up to NAMES_PER_COMMAND channels from the front of `list`, which isn't empty: to
+ * UNLISTEN those that are due by `now_ms`. */
+static void send_names(struct eg_listener *listener, enum command command, struct listened_list *list, uint64_t now_ms)
 {
     struct eg_buffer sql = EG_BUFFER_INIT;
     struct listened *listened;
-    uint32_t count = 0;
-    while (count++ < NAMES_PER_COMMAND && (listened = TAILQ_FIRST(list)) &&
-           (command == LISTEN || listened->leave_ms <= due_ms)) {
+    uint32_t count = 0, limit = TAILQ_FIRST(list)->alone ? 1 : NAMES_PER_COMMAND;
+    while (count++ < limit && (listened = TAILQ_FIRST(list)) && (limit == 1 || !listened->alone) &&
+           (command == LISTEN || listened->leave_ms <= now_ms)) {
         eg_buffer_add_string(&sql, command == LISTEN ? "LISTEN " : "UNLISTEN ");
         eg_connection_quote(listener->connection, &sql, listened->name, listened->name_length);
         eg_buffer_add_string(&sql, ";");
@@ -267,7 +284,7 @@ static void send_names(struct eg_listener *listener, enum command command, struc
     eg_buffer_done(&sql);
 }
 
-/* All channels are LISTENed: from here on nothing is missed. */
+/* All known channels are LISTENed: from here on nothing of them is missed. */
 static void go_live(struct eg_listener *listener)
 {
     struct listened *listened, *next;
@@ -279,31 +296,36 @@ static void go_live(struct eg_listener *listener)
     eg_metrics_add(listener->metrics, EG_METRIC_PG_SESSIONS, 1);
     tell(listener, -1, (struct eg_feed_item){.kind = EG_FEED_BREAK, .place = listener->head, .epoch = listener->epoch});
     HASH_ITER (hh, listener->channels, listened, next)
-        if (!announce(listener, listened, listener->head)) {
+        if (listened->state == LISTENED && !announce(listener, listened, listener->head)) {
             eg_connection_fail(listener->connection, "out of memory for a channel");
             return;
         }
+    eg_connection_settle(listener->connection);
     eg_metrics_set(listener->metrics, EG_METRIC_PG_UP, 1);
     eg_set_status_set_listener(listener->status, true, "LIVE", NULL);
     eg_log(EG_LOG_INFO, "listening to PostgreSQL", EG_LOG_STR("set", listener->set->name), EG_LOG_STR("state", "LIVE"),
            EG_LOG_INT("channels", HASH_COUNT(listener->channels)));
 }
 
-/* What is due next, if nothing is under way. */
+/* What is due next, if nothing is under way. What is wanted must not put off an UNLISTEN, which makes room for it. */
 static void next_command(struct eg_listener *listener)
 {
     if (!eg_connection_is_ready(listener->connection) || listener->command != NONE)
         return;
-    if (!TAILQ_EMPTY(&listener->wanted)) {
-        send_names(listener, LISTEN, &listener->wanted, 0);
+    uint64_t now_ms = eg_loop_now_ms(listener->loop);
+    if (!TAILQ_EMPTY(&listener->known)) {
+        send_names(listener, LISTEN, &listener->known, now_ms);
         return;
     }
     if (!listener->live)
         go_live(listener);
-    uint64_t now_ms = eg_loop_now_ms(listener->loop);
-    const struct listened *first = TAILQ_FIRST(&listener->lingering);
-    if (listener->live && first && first->leave_ms <= now_ms)
+    if (!listener->live)
+        return;
+    const struct listened *leaving = TAILQ_FIRST(&listener->lingering);
+    if (leaving && leaving->leave_ms <= now_ms)
         send_names(listener, UNLISTEN, &listener->lingering, now_ms);
+    else if (!TAILQ_EMPTY(&listener->asked))
+        send_names(listener, LISTEN, &listener->asked, now_ms);
 }
 
 static void linger_is_over(struct eg_timer *timer)
@@ -320,6 +342,7 @@ static void take_listened(struct eg_listener *listener)
     struct listened *listened;
     while ((listened = TAILQ_FIRST(&listener->under_way))) {
         move_to(listener, listened, LISTENED);
+        listened->alone = false;
         if (listener->live && !announce(listener, listened, listener->head + 1)) {
             eg_connection_fail(listener->connection, "out of memory for a channel");
             return;
@@ -334,6 +357,58 @@ static void take_unlistened(struct eg_listener *listener)
     struct listened *listened;
     while ((listened = TAILQ_FIRST(&listener->under_way)))
         left(listener, listened);
+}
+
+/* A new channel whose name can't be LISTENed. */
+static void refuse(struct eg_listener *listener, struct listened *listened)
+{
+    static const char refusal[] =
+        "The database's encoding has no such character as one in this channel's name. Choose another name.";
+    for (uint32_t worker = 0; worker < listener->workers; worker++)
+        if (listened->wants[worker] != 0)
+            tell(listener, (int)worker,
+                 (struct eg_feed_item){.kind = EG_FEED_REFUSED,
+                                       .want = listened->wants[worker],
+                                       .name = listened->name,
+                                       .refusal = refusal,
+                                       .final = true});
+    listened_free(listener, listened);
+}
+
+/* PostgreSQL has refused names for what they are. */
+static void take_refused(struct eg_listener *listener)
+{
+    struct listened *listened = TAILQ_FIRST(&listener->under_way);
+    if (TAILQ_NEXT(listened, entry)) {
+        while ((listened = TAILQ_FIRST(&listener->under_way))) {
+            listened->alone = true;
+            move_to(listener, listened, WANTED);
+        }
+    } else if (is_known(listened)) {
+        char problem[sizeof(listener->error.sentence) + 256];
+        snprintf(problem, sizeof(problem), "PostgreSQL cannot LISTEN to \"%s\" of set %s: %s", listened->name,
+                 listener->set->name, listener->error.sentence);
+        eg_connection_fail(listener->connection, problem);
+    } else {
+        refuse(listener, listened);
+    }
+}
+
+/* An error about data (class 22), not about the session or the server. */
+static bool is_about_names(const struct eg_error *error)
+{
+    return strncmp(error->sqlstate, "22", 2) == 0;
+}
+
+static void take_failed(struct eg_listener *listener, enum command command)
+{
+    if (command == HEARTBEAT)
+        eg_log(EG_LOG_ERROR, "PostgreSQL refuses the listener's heartbeat", EG_LOG_STR("set", listener->set->name),
+               EG_LOG_STR("sqlstate", listener->error.sqlstate), EG_LOG_STR("error", listener->error.sentence));
+    else if (command == LISTEN && is_about_names(&listener->error))
+        take_refused(listener);
+    else
+        eg_connection_fail(listener->connection, listener->error.sentence);
 }
 
 /* --- the connection's hooks ------------------------------------------------------------------------------------------
@@ -379,8 +454,7 @@ static void result(void *context, const struct eg_result *result)
     struct eg_listener *listener = context;
     if (result->kind == EG_RESULT_ERROR) {
         listener->failed = true;
-        eg_log(EG_LOG_ERROR, "PostgreSQL refuses a command of the listener", EG_LOG_STR("set", listener->set->name),
-               EG_LOG_STR("sqlstate", result->error->sqlstate), EG_LOG_STR("error", result->error->sentence));
+        listener->error = *result->error;
     } else if (listener->command == HEARTBEAT && result->value) {
         double usage = strtod(result->value, NULL);
         eg_set_status_set_queue_usage(listener->status, usage);
@@ -393,11 +467,9 @@ static void finished(void *context)
     struct eg_listener *listener = context;
     enum command command = listener->command;
     listener->command = NONE;
-    if (listener->failed && command != HEARTBEAT) {
-        eg_connection_fail(listener->connection, "PostgreSQL refuses LISTEN");
-        return;
-    }
-    if (command == LISTEN)
+    if (listener->failed)
+        take_failed(listener, command);
+    else if (command == LISTEN)
         take_listened(listener);
     else if (command == UNLISTEN)
         take_unlistened(listener);
@@ -428,7 +500,7 @@ static void lost(void *context)
     HASH_ITER (hh, listener->channels, listened, next) {
         if (listened->state == LEAVING)
             left(listener, listened);
-        else if (!listened->permanent && listened->wanting == 0 && !listened->channel)
+        else if (!is_known(listened) && listened->wanting == 0)
             listened_free(listener, listened);
         else if (listened->state != WANTED)
             move_to(listener, listened, WANTED);
@@ -456,10 +528,10 @@ void eg_listener_want(struct eg_listener *listener, uint32_t worker, const char 
     else if (!listened && !(listened = listened_new(listener, name, length, false)))
         refusal = "The gateway is out of memory. Try again later.";
     if (refusal) {
-        char *copy = strndup(name, length);
+        char copy[EG_LIVE_CHANNEL_MAX_BYTES + 1];
+        snprintf(copy, sizeof(copy), "%.*s", (int)length, name);
         tell(listener, (int)worker,
              (struct eg_feed_item){.kind = EG_FEED_REFUSED, .want = want, .name = copy, .refusal = refusal});
-        free(copy);
         return;
     }
     if (!listened->wanted_by[worker]) {
@@ -506,7 +578,8 @@ struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config
     listener->metrics = metrics;
     listener->sink = sink;
     listener->linger_timer.fire = linger_is_over;
-    TAILQ_INIT(&listener->wanted);
+    TAILQ_INIT(&listener->known);
+    TAILQ_INIT(&listener->asked);
     TAILQ_INIT(&listener->under_way);
     TAILQ_INIT(&listener->lingering);
     bool made = true;

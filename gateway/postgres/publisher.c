@@ -295,6 +295,7 @@ static void prepared(struct eg_publisher *publisher)
         eg_connection_fail(publisher->connection, "PostgreSQL refuses to prepare the publishing statement");
         return;
     }
+    eg_connection_settle(publisher->connection);
     atomic_store(&publisher->up, true);
     eg_metrics_set(publisher->metrics, EG_METRIC_PG_PUBLISHING, 1);
     eg_set_status_set_publisher(publisher->status, true, "READY");

@@ -33,7 +33,7 @@ struct eg_connection_hooks {
     void (*finished)(void *context); /* a plain command (eg_connection_query) is over: another one can be sent */
     void (*idle)(void *context);     /* nothing has been under way for heartbeat_ms */
     void (*lost)(void *context); /* after `ready`: the connection is gone, and so is everything that was under way */
-    /* The state has changed; `problem` is NULL, or a sentence about why it isn't up. */
+    /* The state has changed; `problem`: the last failure since the connection was settled, a sentence, or NULL. */
     void (*state)(void *context, const char *state, const char *problem);
 };
 
@@ -44,6 +44,10 @@ struct eg_connection *eg_connection_new(struct eg_loop *loop, const struct eg_co
 void eg_connection_free(struct eg_connection *connection);
 
 bool eg_connection_is_ready(const struct eg_connection *connection);
+
+/* It does what it is for: the next failure is a new one, and its back-off begins anew. Until then each attempt that
+ * fails, even after `ready`, waits longer than the one before. */
+void eg_connection_settle(struct eg_connection *connection);
 
 /* Sends one query string (simple protocol; several statements are one transaction). Only when none is under way. */
 void eg_connection_query(struct eg_connection *connection, const char *sql);

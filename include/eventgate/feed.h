@@ -37,6 +37,7 @@ struct eg_feed_item {
     struct eg_epoch epoch;      /* BREAK */
     char *name;                 /* REFUSED: owned, NUL-terminated */
     const char *refusal;        /* REFUSED: static sentence */
+    bool final;                 /* REFUSED: asking again is of no use */
 };
 
 struct eg_feed;

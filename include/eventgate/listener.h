@@ -29,7 +29,8 @@ void eg_listener_free(struct eg_listener *listener);
 /*
  * A worker has its first subscriber of a channel that matches a pattern of the set: answered by EG_FEED_LISTENED with
  * this `want` number once it is LISTENed (at once if it is; after the reconnect if there is no connection), or by
- * EG_FEED_REFUSED (max_channels). The name is valid and at most 63 bytes.
+ * EG_FEED_REFUSED (max_channels; for good where the database's encoding lacks a character of the name). The name is
+ * valid and at most 63 bytes.
  */
 void eg_listener_want(struct eg_listener *listener, uint32_t worker, const char *name, size_t length, uint64_t want);
 

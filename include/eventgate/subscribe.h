@@ -15,6 +15,7 @@ struct eg_holding {
     uint64_t want;       /* number of the last want, 0: none was needed (permanent) */
     bool confirmed;      /* LISTENED has answered it */
     const char *refusal; /* or REFUSED has: static sentence */
+    bool final;          /* asking again is of no use */
 };
 
 /* Channels that a subscription holds, and then its stream. */
@@ -52,7 +53,7 @@ void eg_subscribe_retry(struct eg_worker_set *set);
 
 /* The feed's news about channels. */
 void eg_subscribe_listened(struct eg_worker_set *set, struct eg_journal_channel *channel, uint64_t want);
-void eg_subscribe_refused(struct eg_worker_set *set, const char *name, uint64_t want, const char *refusal);
+void eg_subscribe_refused(struct eg_worker_set *set, const struct eg_feed_item *item);
 void eg_subscribe_unlistened(struct eg_worker_set *set, struct eg_journal_channel *channel);
 
 /* Lets go of the channels, and frees the array. */

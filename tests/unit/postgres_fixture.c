@@ -48,8 +48,10 @@ int postgres_start(void **state)
         return -1;
     if (shell("initdb -D %s/data -A trust -U postgres --no-sync --locale=C --encoding=UTF8", "") != 0)
         return -1;
-    return shell("pg_ctl -D %1$s/data -l %1$s/server.log -o \"-k %1$s -c listen_addresses= -c fsync=off\" -w start",
-                 "");
+    if (shell("pg_ctl -D %1$s/data -l %1$s/server.log -o \"-k %1$s -c listen_addresses= -c fsync=off\" -w start", "") !=
+        0)
+        return -1;
+    return shell("createdb -h %1$s -U postgres -T template0 -E LATIN1 latin1", "");
 }
 
 int postgres_stop(void **state)
@@ -61,15 +63,14 @@ int postgres_stop(void **state)
     return system(command);
 }
 
-struct eg_config *postgres_config(const char *live, const char *more)
+struct eg_config *postgres_config(const char *database, const char *live, const char *more)
 {
     char text[1024];
     struct eg_config *config;
     struct eg_error error;
-    int length =
-        snprintf(text, sizeof(text),
-                 "[set unit]\npostgres = host=%s user=postgres dbname=postgres\nlive = %s\nquery_timeout = 2s\n%s",
-                 folder, live, more);
+    int length = snprintf(text, sizeof(text),
+                          "[set unit]\npostgres = host=%s user=postgres dbname=%s\nlive = %s\nquery_timeout = 2s\n%s",
+                          folder, database, live, more);
     assert_int_equal(eg_config_parse(text, (size_t)length, &config, &error), 0);
     return config;
 }

@@ -5,8 +5,8 @@
 #include "eventgate/config.h"
 #include "eventgate/loop.h"
 
-/* Makes a cluster in a folder of its own, reachable by Unix socket, and starts it; 0 or -1. For cmocka's group set-up.
- */
+/* Makes a cluster in a folder of its own, reachable by Unix socket, with the databases "postgres" (UTF-8) and "latin1",
+ * and starts it; 0 or -1. For cmocka's group set-up. */
 int postgres_start(void **state);
 int postgres_stop(void **state);
 
@@ -14,8 +14,8 @@ int postgres_stop(void **state);
 void postgres_halt(void);
 void postgres_resume(void);
 
-/* A set that reads from it: names and patterns separated by commas; short times. */
-struct eg_config *postgres_config(const char *live, const char *more);
+/* A set that reads from a database of it: names and patterns separated by commas; short times. */
+struct eg_config *postgres_config(const char *database, const char *live, const char *more);
 
 /* Runs SQL by psql in `database`; asserts that it succeeds. */
 void postgres_run(const char *database, const char *sql);

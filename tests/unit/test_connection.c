@@ -20,7 +20,7 @@ struct probe {
     char problem[256];
     char value[64];
     char sqlstate[6];
-    bool is_ready, is_lost, is_finished, is_waiting, is_idle;
+    bool is_ready, is_lost, is_finished, is_waiting, is_idle, is_connecting;
 };
 
 static void ready(void *context)
@@ -61,9 +61,9 @@ static void state_changed(void *context, const char *name, const char *problem)
     struct probe *probe = context;
     size_t length = strlen(probe->states);
     snprintf(probe->states + length, sizeof(probe->states) - length, "%s ", name);
-    if (problem)
-        snprintf(probe->problem, sizeof(probe->problem), "%s", problem);
+    snprintf(probe->problem, sizeof(probe->problem), "%s", problem ? problem : "");
     probe->is_waiting = strcmp(name, "WAITING") == 0;
+    probe->is_connecting = strcmp(name, "CONNECTING") == 0;
 }
 
 static struct probe *open_probe(const char *more)
@@ -72,7 +72,7 @@ static struct probe *open_probe(const char *more)
     assert_non_null(probe);
     const struct eg_connection_hooks hooks = {probe,    ready, notified, NULL,         result,
                                               finished, idle,  lost,     state_changed};
-    probe->config = postgres_config("a", more);
+    probe->config = postgres_config("postgres", "a", more);
     probe->loop = eg_loop_new();
     probe->connection = eg_connection_new(probe->loop, &probe->config->sets[0], "test", &hooks);
     assert_non_null(probe->connection);
@@ -141,6 +141,32 @@ static void an_absent_server_is_waited_for(void **state)
     close_probe(probe);
 }
 
+/* Fails when it is ready, and is ready again: for how long it waited in between, in ms. */
+static uint64_t delay_after_a_failure(struct probe *probe)
+{
+    uint64_t since_ms = eg_monotonic_ms();
+    probe->is_ready = false;
+    eg_connection_fail(probe->connection, "of no use");
+    turn_until(probe->loop, &probe->is_connecting);
+    uint64_t delay_ms = eg_monotonic_ms() - since_ms;
+    turn_until(probe->loop, &probe->is_ready);
+    return delay_ms;
+}
+
+static void until_it_is_settled_it_waits_longer_and_longer(void **state)
+{
+    (void)state;
+    struct probe *probe = open_probe("");
+    uint64_t end_ms = eg_monotonic_ms() + 60000;
+    turn_until(probe->loop, &probe->is_ready);
+    while (delay_after_a_failure(probe) < 500) /* the first delay is 100 ms at most */
+        assert_true(eg_monotonic_ms() < end_ms);
+    assert_string_equal(probe->problem, "of no use"); /* it still says why */
+    eg_connection_settle(probe->connection);
+    assert_true(delay_after_a_failure(probe) < 500);
+    close_probe(probe);
+}
+
 static void freeing_while_connecting_is_safe(void **state)
 {
     (void)state;
@@ -170,6 +196,7 @@ int main(void)
         cmocka_unit_test(an_idle_connection_says_so),
         cmocka_unit_test(a_server_that_does_not_answer_is_given_up),
         cmocka_unit_test(an_absent_server_is_waited_for),
+        cmocka_unit_test(until_it_is_settled_it_waits_longer_and_longer),
         cmocka_unit_test(freeing_while_connecting_is_safe),
         cmocka_unit_test(conninfo_is_checked),
     };

@@ -55,11 +55,11 @@ static const struct eg_feed_item *await(struct seen *seen, enum eg_feed_kind kin
     return &seen->items[seen->count - 1];
 }
 
-static struct seen *open_listener(const char *live, const char *more)
+static struct seen *open_listener_in(const char *database, const char *live, const char *more)
 {
     struct seen *seen = calloc(1, sizeof(*seen));
     assert_non_null(seen);
-    seen->config = postgres_config(live, more);
+    seen->config = postgres_config(database, live, more);
     seen->loop = eg_loop_new();
     seen->metrics = eg_metrics_new("unit");
     assert_int_equal(eg_set_status_init(&seen->status), 0);
@@ -67,6 +67,11 @@ static struct seen *open_listener(const char *live, const char *more)
                                      (struct eg_listener_sink){feed, seen});
     assert_non_null(seen->listener);
     return seen;
+}
+
+static struct seen *open_listener(const char *live, const char *more)
+{
+    return open_listener_in("postgres", live, more);
 }
 
 static void close_listener(struct seen *seen)
@@ -201,8 +206,8 @@ static void a_lost_session_is_followed_by_a_break_with_a_new_epoch(void **state)
     assert_false(eg_set_status_read(&seen->status).listening);
     eg_listener_want(seen->listener, 1, "p/y", 3, 2); /* answered after the break */
     postgres_resume();
-    const struct eg_feed_item *answer = await(seen, EG_FEED_LISTENED);
-    assert_int_equal(answer->want, 2);
+    while (await(seen, EG_FEED_LISTENED)->want != 2)
+        continue;
     size_t at = seen->count;
     while (seen->items[--at].kind != EG_FEED_BREAK)
         assert_true(at > 0);
@@ -216,6 +221,105 @@ static void a_lost_session_is_followed_by_a_break_with_a_new_epoch(void **state)
     close_listener(seen);
 }
 
+/* What worker number `worker` was told of its want, or NULL. */
+static const struct eg_feed_item *answer_to(const struct seen *seen, int worker, uint64_t want)
+{
+    for (size_t i = 0; i < seen->count; i++)
+        if (seen->workers[i] == worker && seen->items[i].want == want)
+            return &seen->items[i];
+    return NULL;
+}
+
+static size_t count_of(const struct seen *seen, enum eg_feed_kind kind)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < seen->count; i++)
+        count += seen->items[i].kind == kind;
+    return count;
+}
+
+static void assert_refused_for_good(const struct eg_feed_item *answer, const char *name)
+{
+    assert_non_null(answer);
+    assert_int_equal(answer->kind, EG_FEED_REFUSED);
+    assert_string_equal(answer->name, name);
+    assert_non_null(strstr(answer->refusal, "encoding"));
+    assert_true(answer->final);
+}
+
+#define NOT_LATIN1 "p/\xe6\x97\xa5\xe6\x9c\xac"
+#define IN_LATIN1 "p/\xc3\xa9"
+
+static void a_name_that_the_encoding_lacks_is_refused_alone(void **state)
+{
+    (void)state;
+    struct seen *seen = open_listener_in("latin1", "a, p/*", "");
+    await(seen, EG_FEED_LISTENED);
+    eg_listener_want(seen->listener, 0, "p/x", 3, 1); /* is sent at once, and the others together when it is done */
+    eg_listener_want(seen->listener, 0, NOT_LATIN1, strlen(NOT_LATIN1), 2);
+    eg_listener_want(seen->listener, 1, NOT_LATIN1, strlen(NOT_LATIN1), 3);
+    eg_listener_want(seen->listener, 1, IN_LATIN1, strlen(IN_LATIN1), 4);
+    while (!answer_to(seen, 1, 4))
+        await(seen, EG_FEED_LISTENED);
+    assert_refused_for_good(answer_to(seen, 0, 2), NOT_LATIN1);
+    assert_refused_for_good(answer_to(seen, 1, 3), NOT_LATIN1);
+    postgres_run("latin1", "SET client_encoding = 'UTF8'; NOTIFY \"" IN_LATIN1 "\"; NOTIFY a;");
+    while (count_of(seen, EG_FEED_EVENT) < 2)
+        await(seen, EG_FEED_EVENT);
+    assert_string_equal(seen->items[seen->count - 2].event->channel->name, IN_LATIN1);
+    assert_int_equal(count_of(seen, EG_FEED_BREAK), 1);
+    assert_int_equal(count_of(seen, EG_FEED_LOST), 0);
+
+    eg_listener_want(seen->listener, 0, NOT_LATIN1, strlen(NOT_LATIN1), 5); /* nothing is left of the first time */
+    await(seen, EG_FEED_REFUSED);
+    assert_refused_for_good(answer_to(seen, 0, 5), NOT_LATIN1);
+    close_listener(seen);
+}
+
+static void a_refused_name_nobody_wants_any_more_is_forgotten(void **state)
+{
+    (void)state;
+    struct seen *seen = open_listener_in("latin1", "p/*", "max_channels = 1\n");
+    await(seen, EG_FEED_BREAK);
+    eg_listener_want(seen->listener, 0, NOT_LATIN1, strlen(NOT_LATIN1), 1);
+    eg_listener_unwant(seen->listener, 0, NOT_LATIN1, strlen(NOT_LATIN1));
+    for (uint64_t want = 2; count_of(seen, EG_FEED_LISTENED) == 0; want++) {
+        eg_listener_want(seen->listener, 0, "p/x", 3, want); /* until there is room */
+        eg_loop_turn(seen->loop, 50);
+    }
+    assert_null(answer_to(seen, 0, 1));
+    close_listener(seen);
+}
+
+static void a_session_goes_live_before_it_listens_to_what_was_asked_for_meanwhile(void **state)
+{
+    (void)state;
+    struct seen *seen = open_listener_in("latin1", "a, p/*", "");
+    eg_listener_want(seen->listener, 0, NOT_LATIN1, strlen(NOT_LATIN1), 1);
+    eg_listener_want(seen->listener, 0, "p/x", 3, 2);
+    while (!answer_to(seen, 0, 2))
+        await(seen, EG_FEED_LISTENED);
+    assert_int_equal(seen->items[0].kind, EG_FEED_BREAK);
+    assert_string_equal(seen->items[1].channel->name, "a");
+    assert_refused_for_good(answer_to(seen, 0, 1), NOT_LATIN1);
+    close_listener(seen);
+}
+
+static void a_listed_name_that_the_encoding_lacks_is_the_problem_of_the_set(void **state)
+{
+    (void)state;
+    struct seen *seen = open_listener_in("latin1", "a, " NOT_LATIN1 ", b", "");
+    struct eg_set_facts facts = eg_set_status_read(&seen->status);
+    while (!strstr(facts.problem, "encoding")) {
+        eg_loop_turn(seen->loop, 50);
+        facts = eg_set_status_read(&seen->status);
+    }
+    assert_non_null(strstr(facts.problem, "\"" NOT_LATIN1 "\" of set unit"));
+    assert_string_equal(facts.listener_state, "WAITING");
+    assert_int_equal(seen->count, 0);
+    close_listener(seen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +329,10 @@ int main(void)
         cmocka_unit_test(a_want_while_the_channel_is_leaving_is_answered_by_a_new_listen),
         cmocka_unit_test(more_channels_than_allowed_are_refused),
         cmocka_unit_test(a_lost_session_is_followed_by_a_break_with_a_new_epoch),
+        cmocka_unit_test(a_name_that_the_encoding_lacks_is_refused_alone),
+        cmocka_unit_test(a_refused_name_nobody_wants_any_more_is_forgotten),
+        cmocka_unit_test(a_session_goes_live_before_it_listens_to_what_was_asked_for_meanwhile),
+        cmocka_unit_test(a_listed_name_that_the_encoding_lacks_is_the_problem_of_the_set),
     };
     eg_log_configure(EG_LOG_ERROR, EG_LOG_TEXT);
     return cmocka_run_group_tests(tests, postgres_start, postgres_stop);

@@ -23,11 +23,11 @@ struct bench {
     bool done;
 };
 
-static struct bench *open_bench(const char *more)
+static struct bench *open_bench_in(const char *database, const char *more)
 {
     struct bench *bench = calloc(1, sizeof(*bench));
     assert_non_null(bench);
-    bench->config = postgres_config("a", more);
+    bench->config = postgres_config(database, "a", more);
     bench->loop = eg_loop_new();
     bench->metrics = eg_metrics_new("unit");
     assert_int_equal(eg_set_status_init(&bench->status), 0);
@@ -38,6 +38,11 @@ static struct bench *open_bench(const char *more)
     while (!eg_set_status_read(&bench->status).publishing)
         eg_loop_turn(bench->loop, 50);
     return bench;
+}
+
+static struct bench *open_bench(const char *more)
+{
+    return open_bench_in("postgres", more);
 }
 
 static void close_bench(struct bench *bench)
@@ -135,17 +140,7 @@ static void one_that_fails_fails_alone(void **state)
 {
     (void)state;
     static const char *const payloads[] = {"before", "\xe4\xb8\xad", "after"};
-    postgres_run("postgres", "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0;");
-    struct bench *bench = open_bench("");
-    char conninfo[256];
-    snprintf(conninfo, sizeof(conninfo), "%s dbname=latin", bench->config->sets[0].postgres);
-    struct eg_config_set set = bench->config->sets[0];
-    set.postgres = conninfo;
-    struct eg_publisher *publisher = bench->publisher;
-    bench->publisher = eg_publisher_new(bench->loop, &set, &bench->status, bench->metrics);
-    eg_publisher_free(publisher);
-    while (eg_publisher_admit(bench->publisher, 0, 0) != 0)
-        eg_loop_turn(bench->loop, 50);
+    struct bench *bench = open_bench_in("latin1", "");
     struct eg_publication *publication = publication_of(bench, payloads, EG_ARRAY_LENGTH(payloads));
     submit(bench, publication);
     turn_until(bench->loop, &bench->done);
