@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eventgate/utf8.h"
+
 #define FIRST_CAPACITY 256u
 
 void eg_buffer_done(struct eg_buffer *buffer)
@@ -103,11 +105,9 @@ static void add_escape(struct eg_buffer *buffer, unsigned char byte)
     eg_buffer_add(buffer, escape, 2);
 }
 
-void eg_buffer_add_json_string(struct eg_buffer *buffer, const char *data, size_t length)
+static void add_escaped(struct eg_buffer *buffer, const char *data, size_t length)
 {
     size_t start = 0;
-    eg_buffer_reserve(buffer, length + 2);
-    eg_buffer_add(buffer, "\"", 1);
     for (size_t i = 0; i < length; i++) {
         unsigned char byte = (unsigned char)data[i];
         if (byte >= 0x20 && byte != '"' && byte != '\\')
@@ -116,8 +116,23 @@ void eg_buffer_add_json_string(struct eg_buffer *buffer, const char *data, size_
         add_escape(buffer, byte);
         start = i + 1;
     }
-    if (length > start)
-        eg_buffer_add(buffer, data + start, length - start);
+    eg_buffer_add(buffer, data + start, length - start);
+}
+
+void eg_buffer_add_json_string(struct eg_buffer *buffer, const char *data, size_t length)
+{
+    eg_buffer_reserve(buffer, length + 2);
+    eg_buffer_add(buffer, "\"", 1);
+    while (length > 0) {
+        size_t valid = eg_utf8_valid_prefix(data, length);
+        add_escaped(buffer, data, valid);
+        if (valid < length) {
+            eg_buffer_add_string(buffer, "\xef\xbf\xbd");
+            valid++;
+        }
+        data += valid;
+        length -= valid;
+    }
     eg_buffer_add(buffer, "\"", 1);
 }
 

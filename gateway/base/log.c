@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "eventgate/buffer.h"
+#include "eventgate/utf8.h"
 
 #define QUEUE_BYTES (1u << 20)
 #define STOP_WAIT_MS 1000
@@ -51,54 +52,18 @@ static void add_time(struct eg_buffer *line)
     eg_buffer_add_format(line, "%s.%03ldZ", text, now.tv_nsec / 1000000);
 }
 
-/* The bytes of the UTF-8 character at `text` (RFC 3629), or 0 if it isn't one. Never looks past a NUL. */
-static size_t character_length(const unsigned char *text)
-{
-    static const struct {
-        unsigned char first, last, least, most; /* first byte, from and to; second byte, from and to */
-        size_t length;
-    } forms[] = {{0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-                 {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-                 {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
-    size_t form = 0, at = 2;
-    while (form < EG_ARRAY_LENGTH(forms) && (text[0] < forms[form].first || text[0] > forms[form].last))
-        form++;
-    if (form == EG_ARRAY_LENGTH(forms))
-        return 0;
-    if (forms[form].length > 1 && (text[1] < forms[form].least || text[1] > forms[form].most))
-        return 0;
-    while (at < forms[form].length && (text[at] & 0xc0) == 0x80)
-        at++;
-    return at >= forms[form].length ? forms[form].length : 0;
-}
-
-/*
- * A JSON string, with U+FFFD for each byte that isn't UTF-8: before a session has an encoding, PostgreSQL's messages
- * come in the server's.
- */
 static void add_string(struct eg_buffer *line, const char *value)
 {
-    struct eg_buffer text = EG_BUFFER_INIT;
-    while (*value) {
-        size_t length = character_length((const unsigned char *)value);
-        eg_buffer_add(&text, length ? value : "\xef\xbf\xbd", length ? length : 3);
-        value += length ? length : 1;
-    }
-    eg_buffer_add_json_string(line, text.data, text.length);
-    line->failed = line->failed || text.failed;
-    eg_buffer_done(&text);
+    eg_buffer_add_json_string(line, value, strlen(value));
 }
 
 /* A value that could be mistaken for several, or break the line, is written as a JSON string. */
 static void add_value(struct eg_buffer *line, const char *value)
 {
     const char *at = value;
-    for (size_t length = 1; *at; at += length) {
-        length = character_length((const unsigned char *)at);
-        if (length == 0 || strchr(" \"=\\\x7f", *at) || (unsigned char)*at < ' ')
-            break;
-    }
-    if (*value && !*at)
+    while ((unsigned char)*at > ' ' && !strchr("\"=\\\x7f", *at))
+        at++;
+    if (*value && !*at && eg_utf8_valid(value, strlen(value)))
         eg_buffer_add_string(line, value);
     else
         add_string(line, value);
@@ -125,12 +90,12 @@ static void add_json(struct eg_buffer *line, enum eg_log_level level, const char
     eg_buffer_add_string(line, "{\"time\":\"");
     add_time(line);
     eg_buffer_add_format(line, "\",\"level\":\"%s\",\"message\":", level_words[level]);
-    eg_buffer_add_json_string(line, message, strlen(message));
+    add_string(line, message);
     for (; fields->key; fields++) {
         if (fields->kind == EG_LOG_FIELD_STRING && !fields->string)
             continue;
         eg_buffer_add_string(line, ",");
-        eg_buffer_add_json_string(line, fields->key, strlen(fields->key));
+        add_string(line, fields->key);
         eg_buffer_add_string(line, ":");
         if (fields->kind == EG_LOG_FIELD_INTEGER)
             eg_buffer_add_format(line, "%" PRId64, fields->integer);

@@ -34,31 +34,9 @@ static void format_time(int64_t received_us, char ret_text[TIME_LENGTH])
     ret_text[TIME_LENGTH - 1] = 'Z';
 }
 
-/* A payload of a database with another encoding: each bad byte becomes U+FFFD. */
-static void add_repaired_string(struct eg_buffer *buffer, const char *payload, size_t length)
-{
-    struct eg_buffer repaired = EG_BUFFER_INIT;
-    while (length > 0) {
-        size_t valid = eg_utf8_valid_prefix(payload, length);
-        eg_buffer_add(&repaired, payload, valid);
-        payload += valid;
-        length -= valid;
-        if (length > 0) {
-            eg_buffer_add_string(&repaired, "\xef\xbf\xbd");
-            payload++;
-            length--;
-        }
-    }
-    eg_buffer_add_json_string(buffer, repaired.data ? repaired.data : "", repaired.length);
-    buffer->failed = buffer->failed || repaired.failed;
-    eg_buffer_done(&repaired);
-}
-
 static void add_data(struct eg_buffer *buffer, const char *payload, size_t length)
 {
-    if (!eg_utf8_valid(payload, length))
-        add_repaired_string(buffer, payload, length);
-    else if (eg_json_valid(payload, length))
+    if (eg_json_valid(payload, length))
         eg_json_add_one_line(buffer, payload, length);
     else
         eg_buffer_add_json_string(buffer, payload, length);

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "eventgate/json.h"
+#include "eventgate/utf8.h"
 
 struct levels {
     const char *at, *end; /* what is left; at > end: nothing */

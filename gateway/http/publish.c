@@ -14,6 +14,7 @@
 #include "eventgate/json.h"
 #include "eventgate/log.h"
 #include "eventgate/subscribe.h"
+#include "eventgate/utf8.h"
 #include "eventgate/worker.h"
 
 /* PostgreSQL's NOTIFY_PAYLOAD_MAX_LENGTH - 1: https://www.postgresql.org/docs/15/sql-notify.html */

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "eventgate/json.h"
+#include "eventgate/utf8.h"
 
 int eg_refuse(struct eg_refusal *refusal, enum eg_problem problem, const char *format, ...)
 {

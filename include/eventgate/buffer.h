@@ -32,8 +32,9 @@ void eg_buffer_add_format(struct eg_buffer *buffer, const char *format, ...) EG_
 void eg_buffer_add_unsigned(struct eg_buffer *buffer, uint64_t value);
 
 /*
- * Adds `data` (valid UTF-8) as a JSON string with its quotes (RFC 8259 section 7): `"`, `\` and control bytes are
- * escaped, all else is kept. U+2028 and U+2029 are kept too.
+ * Adds `data` as a JSON string with its quotes (RFC 8259 section 7), valid whatever the bytes are: `"`, `\` and control
+ * bytes are escaped, each byte that isn't part of valid UTF-8 becomes U+FFFD, all else is kept. U+2028 and U+2029 are
+ * kept too.
  */
 void eg_buffer_add_json_string(struct eg_buffer *buffer, const char *data, size_t length);
 

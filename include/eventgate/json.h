@@ -10,15 +10,8 @@
 #include "eventgate/common.h"
 
 /* Is `data` one JSON text by RFC 8259, that we can carry as it is? Any value at the top; numbers of any size within a
- * double's range; at most 2,048 levels. Needs no NUL at the end. Cost: linear. Any thread. */
+ * double's range; at most 2,048 levels; valid UTF-8. Needs no NUL at the end. Cost: linear. Any thread. */
 bool eg_json_valid(const char *data, size_t length);
-
-/* Is `data` valid UTF-8 (RFC 3629: no overlong forms, surrogates, or code points over U+10FFFF)? NUL bytes are valid.
- */
-bool eg_utf8_valid(const char *data, size_t length);
-
-/* How many bytes at the start of `data` are valid UTF-8. */
-size_t eg_utf8_valid_prefix(const char *data, size_t length);
 
 /* Appends a valid JSON text, each line break and tab outside of strings replaced by a space (so that it is one line).
  */

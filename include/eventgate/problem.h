@@ -46,7 +46,8 @@ enum eg_problem {
 
 unsigned eg_problem_status(enum eg_problem problem);
 
-/* Appends {"type","title","status","detail","instance"}; `detail` is UTF-8 text; `request_id` may be NULL (no
+/* Appends {"type","title","status","detail","instance"}; `detail` may have any bytes (see
+ * eg_buffer_add_json_string()); `request_id` may be NULL (no
  * instance). Any thread. */
 void eg_problem_add(struct eg_buffer *buffer, enum eg_problem problem, const char *detail, const char *request_id);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "eventgate/json.h"
+#include "eventgate/utf8.h"
 
 #define DECODE_FLAGS (JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL)
 

@@ -126,6 +126,9 @@ static void json_strings(void **state)
         {{"\x01\x0b\x1f\x7f", 4}, "\"\\u0001\\u000b\\u001f\x7f\""},
         {{"/</\xe2\x80\xa8\xf0\x9f\x90\x98", 10}, "\"/</\xe2\x80\xa8\xf0\x9f\x90\x98\""},
         {{"\nx\n", 3}, "\"\\nx\\n\""},
+        {{"\xff", 1}, "\"\xef\xbf\xbd\""},
+        {{"\n\xed\xa0\x80\"", 5}, "\"\\n\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\\\"\""},
+        {{"caf\xc3\xa9\xe6\x97\xa5", 7}, "\"caf\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\""}, /* cut short */
     };
     (void)state;
     for (size_t i = 0; i < EG_ARRAY_LENGTH(cases); i++) {

@@ -26,6 +26,20 @@ static void every_problem_is_json_with_its_status(void **state)
     }
 }
 
+static void whatever_the_detail_echoes_the_body_is_json(void **state)
+{
+    static const char *const details[] = {"\"text/\xff\" cannot be published.", "cut: \xe6\x97",
+                                          "\xc0\x80\xed\xa0\x80"};
+    (void)state;
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(details); i++) {
+        struct eg_buffer body = EG_BUFFER_INIT;
+        eg_problem_add(&body, EG_PROBLEM_BAD_REQUEST, details[i], NULL);
+        assert_true(eg_json_valid(body.data, body.length));
+        assert_non_null(memmem(body.data, body.length, "\xef\xbf\xbd", 3));
+        eg_buffer_done(&body);
+    }
+}
+
 static void a_whole_response_says_its_length(void **state)
 {
     struct eg_buffer response = EG_BUFFER_INIT;
@@ -44,6 +58,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_problem_is_json_with_its_status),
+        cmocka_unit_test(whatever_the_detail_echoes_the_body_is_json),
         cmocka_unit_test(a_whole_response_says_its_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

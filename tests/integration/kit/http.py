@@ -26,7 +26,7 @@ class Response:
         return self.body.decode()
 
     def json(self):
-        return json.loads(self.body)
+        return json.loads(self.text())  # given bytes, it would let surrogates pass
 
     def problem(self):
         """The problem's name and sentence, after a look at its form (RFC 9457)."""
