@@ -312,7 +312,7 @@ static void submit(struct posting *posting, struct eg_exchange *exchange)
         answer(posting);
         return;
     }
-    eg_exchange_suspend(exchange);
+    eg_exchange_hold(exchange);
     size_t count = posting->part_count;
     for (size_t i = 0; i < count; i++)
         port->publish(port->context, posting->parts[i].publication);

@@ -5,10 +5,12 @@
  * An exchange is begun by the request line, told apart by its route when its head is complete, and handled when its
  * body is. It is answered within the callback, or suspended and answered later: the response is then kept until the
  * turn's end, where all such connections are resumed together, since libmicrohttpd walks every suspended connection on
- * the next run after any resume. Taking: libmicrohttpd calls the content reader for the first time when the head is
- * out. There we duplicate the descriptor and end the response with an error; with MHD_USE_TURBO the connection is then
- * closed without shutdown() and forgotten, while the duplicate stays open. eg_server_self_check() proves it on the
- * library that is loaded.
+ * the next run after any resume. A held request is not even suspended: libmicrohttpd asks for it again whenever it
+ * runs, and until then says that it wants to run. So while there is one, it is run when anything happened, again as
+ * long as that has any effect, and every few ms in any case. Taking: libmicrohttpd calls the content reader for the
+ * first time when the head is out. There we duplicate the descriptor and end the response with an error; with
+ * MHD_USE_TURBO the connection is then closed without shutdown() and forgotten, while the duplicate stays open.
+ * eg_server_self_check() proves it on the library that is loaded.
  */
 #include "eventgate/server.h"
 
@@ -32,6 +34,9 @@
 #define DAEMON_INACTIVITY_S 120u
 /* Beside the head, the pool of a connection holds its parsed form and the head of the answer. */
 #define POOL_EXTRA_BYTES 2048u
+/* While requests are held: how often libmicrohttpd is run at least, and how often without effect before it rests. */
+#define HELD_RUN_MS 10u
+#define HELD_QUIET_RUNS 2u
 
 struct eg_server {
     struct MHD_Daemon *daemon;
@@ -42,6 +47,9 @@ struct eg_server {
     int daemon_fd;
     struct eg_timer timer;
     bool run;
+    size_t held_count;
+    uint64_t steps; /* of requests: whatever libmicrohttpd does for one shows here or in eg_intake_reads() */
+    unsigned quiet_runs;
     bool draining; /* every answer closes its connection */
     size_t exchange_count;
     LIST_HEAD(, eg_exchange) exchanges;
@@ -188,6 +196,22 @@ void eg_exchange_suspend(struct eg_exchange *exchange)
     exchange->suspended = true;
 }
 
+void eg_exchange_hold(struct eg_exchange *exchange)
+{
+    exchange->suspended = exchange->held = true;
+    exchange->server->held_count++;
+}
+
+static void let_go(struct eg_exchange *exchange)
+{
+    exchange->suspended = false;
+    if (exchange->held)
+        exchange->server->held_count--;
+    else
+        MHD_resume_connection(exchange->connection);
+    exchange->held = false;
+}
+
 void eg_exchange_on_hangup(struct eg_exchange *exchange, void (*hung_up)(struct eg_exchange *exchange))
 {
     exchange->hung_up = hung_up;
@@ -224,6 +248,7 @@ static void *request_line(void *context, const char *uri, struct MHD_Connection 
         free(exchange);
         return NULL;
     }
+    server->steps++;
     exchange->server = server;
     exchange->connection = connection;
     exchange->client = eg_client_find(client_fd(connection));
@@ -244,6 +269,8 @@ static void completed(void *context, struct MHD_Connection *connection, void **r
     if (!exchange)
         return;
     *request = NULL;
+    server->steps++;
+    server->held_count -= exchange->held;
     unwatch_hangup(exchange);
     if (exchange->gone)
         exchange->gone(exchange);
@@ -315,6 +342,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     (void)url;
     if (!exchange)
         return MHD_queue_response(connection, MHD_HTTP_SERVICE_UNAVAILABLE, server->out_of_memory);
+    server->steps += !exchange->suspended;
     if (!exchange->started) {
         begin(exchange, method, version);
     } else if (*data_size > 0) {
@@ -363,12 +391,14 @@ static void daemon_ready(struct eg_watch *watch, uint32_t epoll_events)
 {
     struct eg_server *server = EG_CONTAINER_OF(watch, struct eg_server, daemon_watch);
     (void)epoll_events;
+    server->quiet_runs = 0;
     server->run = true;
 }
 
 static void daemon_due(struct eg_timer *timer)
 {
     struct eg_server *server = EG_CONTAINER_OF(timer, struct eg_server, timer);
+    server->quiet_runs = 0;
     server->run = true;
 }
 
@@ -437,9 +467,9 @@ void eg_server_free(struct eg_server *server)
     /* MHD_stop_daemon() aborts while a connection is suspended. */
     LIST_FOREACH (exchange, &server->exchanges, entry)
         if (exchange->suspended)
-            MHD_resume_connection(exchange->connection);
+            let_go(exchange);
     LIST_FOREACH (exchange, &server->answered, entry)
-        MHD_resume_connection(exchange->connection);
+        let_go(exchange);
     eg_timer_cancel(server->options.loop, &server->timer);
     if (server->daemon_fd > 0)
         eg_loop_remove(server->options.loop, server->daemon_fd, &server->daemon_watch);
@@ -478,10 +508,21 @@ static void resume_answered(struct eg_server *server)
         struct eg_exchange *exchange = LIST_FIRST(&server->answered);
         LIST_REMOVE(exchange, entry);
         LIST_INSERT_HEAD(&server->exchanges, exchange, entry);
-        exchange->suspended = false;
-        MHD_resume_connection(exchange->connection);
+        let_go(exchange);
         server->run = true;
     }
+}
+
+/* Runs libmicrohttpd once. Returns whether it rests then, but for requests that are held. */
+static bool run(struct eg_server *server)
+{
+    uint64_t before = server->steps + eg_intake_reads();
+    MHD_run(server->daemon);
+    if (server->held_count == 0 || server->steps + eg_intake_reads() != before)
+        server->quiet_runs = 0;
+    else
+        server->quiet_runs++;
+    return server->quiet_runs >= HELD_QUIET_RUNS;
 }
 
 void eg_server_turn(struct eg_server *server)
@@ -491,10 +532,12 @@ void eg_server_turn(struct eg_server *server)
     if (!server->run)
         return;
     server->run = false;
-    MHD_run(server->daemon);
+    bool rests = run(server);
     resume_answered(server);
     if (MHD_get_timeout(server->daemon, &timeout_ms) != MHD_YES)
         return;
+    if (timeout_ms == 0 && rests)
+        timeout_ms = HELD_RUN_MS;
     if (timeout_ms == 0 || server->run) {
         server->run = true;
         eg_loop_again(server->options.loop);

@@ -21,6 +21,7 @@
 #include "eventgate/connection_attempt.h"
 #include "eventgate/log.h"
 
+#define PARAMETERS_MAX 4
 #define MINIMUM_VERSION 140000
 /* A failure that goes on is logged again only this often. */
 #define REPEAT_LOG_MS 60000u
@@ -255,9 +256,16 @@ void eg_connection_prepare(struct eg_connection *connection, const char *name, c
         fail(connection, PQerrorMessage(connection->conn));
 }
 
-void eg_connection_send(struct eg_connection *connection, const char *name, const char *const *values, int count)
+void eg_connection_send(struct eg_connection *connection, const char *name, const struct eg_bytes *values, int count)
 {
-    if (enter_pipeline(connection) && !PQsendQueryPrepared(connection->conn, name, count, values, NULL, NULL, 0))
+    const char *data[PARAMETERS_MAX];
+    int lengths[PARAMETERS_MAX], formats[PARAMETERS_MAX];
+    for (int i = 0; i < count; i++) {
+        data[i] = values[i].data;
+        lengths[i] = (int)values[i].length;
+        formats[i] = 1; /* binary */
+    }
+    if (enter_pipeline(connection) && !PQsendQueryPrepared(connection->conn, name, count, data, lengths, formats, 0))
         fail(connection, PQerrorMessage(connection->conn));
 }
 

@@ -1,9 +1,10 @@
 /*
  * Publishing through one pipelined connection.
  *
- * Items wait in the order of their publications. A group is what shares a transaction: from one Sync to the next. Up to
- * GROUPS_MAX of them are under way; while there is room, what is queued is sent at once, one publication's items a
- * group at light load; when there is none, items gather, and the next group takes up to GROUP_ITEMS of them. Sharing
+ * Items wait in the order of their publications. A group is what shares a transaction, and a statement: the parameters
+ * are the arrays of its channels and payloads. While none is under way, what is queued at the end of a turn is sent at
+ * once; meanwhile items gather, and are the next group when that one is answered, or as soon as they fill one, with up
+ * to GROUPS_MAX under way: so transactions are as large as the load asks for, and nobody waits for others. Sharing
  * changes nothing for an item: everything was checked beforehand, identical items (which PostgreSQL would fold into one
  * notification) never share a group, and when a group fails, each of its items is sent again alone.
  * A group is committed when its Sync is answered without an error before it: an error at commit comes before the Sync's
@@ -11,6 +12,7 @@
  */
 #include "eventgate/publisher.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,9 +22,10 @@
 #include "eventgate/connection.h"
 #include "eventgate/log.h"
 
-#define GROUPS_MAX 16u
+#define GROUPS_MAX 4u
 #define GROUP_ITEMS 64u
 #define STATEMENT "publish"
+#define TEXT_OID 25u /* pg_type.dat; the same in every PostgreSQL */
 
 /* One item of a publication. */
 struct place {
@@ -53,11 +56,14 @@ struct eg_publisher {
     struct again again;
     struct eg_publication *first, **last; /* queued; the first one from next_index on */
     size_t next_index;
+    size_t waiting; /* items in the queue */
     bool preparing; /* the answer that is due next is that to PREPARE */
     bool prepare_failed;
     bool heartbeat; /* an empty transaction is under way */
-    bool pumping;
-    struct eg_buffer text; /* NUL-terminated copies of the values being sent */
+    struct eg_loop *loop;
+    struct eg_deferred pump; /* what came in this turn is sent together at its end */
+    bool pump_is_due;
+    struct eg_buffer arrays; /* the parameters being sent */
 
     /* For any thread. */
     _Atomic bool up;
@@ -191,6 +197,7 @@ static bool peek(const struct eg_publisher *publisher, struct place *ret_place)
 static void skip(struct eg_publisher *publisher)
 {
     struct eg_publication *publication = publisher->first;
+    publisher->waiting--;
     if (++publisher->next_index < publication->count)
         return;
     publisher->next_index = 0;
@@ -214,48 +221,85 @@ static void gather(struct eg_publisher *publisher, struct group *group)
     }
 }
 
-/* False: out of memory; nothing was sent. */
-static bool send_item(struct eg_publisher *publisher, struct place place)
+static void add_int32(struct eg_buffer *buffer, uint32_t value)
 {
-    const struct eg_publication_item *item = item_at(place);
-    struct eg_buffer *text = &publisher->text;
-    eg_buffer_clear(text);
-    eg_buffer_add(text, item->channel.data, item->channel.length);
-    eg_buffer_add(text, "", 1);
-    size_t payload = text->length;
-    eg_buffer_add(text, item->payload.data, item->payload.length);
-    eg_buffer_add(text, "", 1);
-    if (text->failed)
+    uint32_t big_endian = htonl(value);
+    eg_buffer_add(buffer, &big_endian, sizeof(big_endian));
+}
+
+/* Adds one member of each of the group's items as a text[] in binary form (array_recv() in PostgreSQL's arrayfuncs.c):
+ * dimensions, flags, type; length and lower bound of the dimension; length and bytes of each element. */
+static void add_array(struct eg_buffer *buffer, const struct group *group,
+                      struct eg_bytes (*member)(struct place place))
+{
+    add_int32(buffer, 1);
+    add_int32(buffer, 0);
+    add_int32(buffer, TEXT_OID);
+    add_int32(buffer, (uint32_t)group->count);
+    add_int32(buffer, 1);
+    for (size_t i = 0; i < group->count; i++) {
+        struct eg_bytes bytes = member(group->items[i]);
+        add_int32(buffer, (uint32_t)bytes.length);
+        eg_buffer_add(buffer, bytes.data, bytes.length);
+    }
+}
+
+static struct eg_bytes channel_of(struct place place)
+{
+    return item_at(place)->channel;
+}
+
+static struct eg_bytes payload_of(struct place place)
+{
+    return item_at(place)->payload;
+}
+
+/* One statement for the whole group. False: out of memory; nothing was sent. */
+static bool send_group(struct eg_publisher *publisher, const struct group *group)
+{
+    struct eg_buffer *arrays = &publisher->arrays;
+    eg_buffer_clear(arrays);
+    add_array(arrays, group, channel_of);
+    size_t channels = arrays->length;
+    add_array(arrays, group, payload_of);
+    if (arrays->failed)
         return false;
-    const char *values[] = {text->data, text->data + payload};
-    eg_connection_send(publisher->connection, STATEMENT, values, 2);
+    eg_connection_send(
+        publisher->connection, STATEMENT,
+        (struct eg_bytes[]){{arrays->data, channels}, {arrays->data + channels, arrays->length - channels}}, 2);
     return true;
 }
 
-static bool has_work(const struct eg_publisher *publisher)
+static bool is_time(const struct eg_publisher *publisher)
 {
-    return publisher->first || publisher->again.first < publisher->again.count;
+    bool again = publisher->again.first < publisher->again.count;
+    if (publisher->group_count == 0)
+        return again || publisher->first;
+    return publisher->group_count < GROUPS_MAX && (again || publisher->waiting >= GROUP_ITEMS);
 }
 
-/* Sends as long as there is room for another transaction. A loss on the way empties the queue, and ends it. */
-static void pump(struct eg_publisher *publisher)
+/* Sends as long as it is time for another transaction. A loss on the way empties the queue, and ends it. */
+static void pump(struct eg_deferred *deferred)
 {
-    if (publisher->pumping)
-        return;
-    publisher->pumping = true;
-    while (atomic_load(&publisher->up) && publisher->group_count < GROUPS_MAX && has_work(publisher)) {
+    struct eg_publisher *publisher = EG_CONTAINER_OF(deferred, struct eg_publisher, pump);
+    publisher->pump_is_due = false;
+    while (atomic_load(&publisher->up) && is_time(publisher)) {
         struct group *group = &publisher->groups[(publisher->first_group + publisher->group_count++) % GROUPS_MAX];
-        bool sent = true;
         gather(publisher, group);
-        for (size_t i = 0; sent && i < group->count && atomic_load(&publisher->up); i++)
-            sent = send_item(publisher, group->items[i]);
-        if (!sent)
+        if (!send_group(publisher, group))
             eg_connection_fail(publisher->connection, "out of memory while publishing");
         else if (atomic_load(&publisher->up))
             eg_connection_sync(publisher->connection);
     }
     eg_connection_flush(publisher->connection);
-    publisher->pumping = false;
+}
+
+static void pump_later(struct eg_publisher *publisher)
+{
+    if (publisher->pump_is_due)
+        return;
+    publisher->pump_is_due = true;
+    eg_loop_defer(publisher->loop, &publisher->pump);
 }
 
 void eg_publisher_submit(struct eg_publisher *publisher, struct eg_publication *publication)
@@ -271,7 +315,8 @@ void eg_publisher_submit(struct eg_publisher *publisher, struct eg_publication *
     }
     *publisher->last = publication;
     publisher->last = &publication->next;
-    pump(publisher);
+    publisher->waiting += publication->count;
+    pump_later(publisher);
 }
 
 /* --- the connection's hooks ------------------------------------------------------------------------------------------
@@ -283,7 +328,11 @@ static void ready(void *context)
     publisher->preparing = true;
     publisher->prepare_failed = false;
     publisher->heartbeat = false;
-    eg_connection_prepare(publisher->connection, STATEMENT, "SELECT pg_catalog.pg_notify($1, $2)", 2);
+    eg_connection_prepare(publisher->connection, STATEMENT,
+                          "SELECT pg_catalog.count(pg_catalog.pg_notify(channel, payload)) FROM ROWS FROM "
+                          "(pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) "
+                          "AS items (channel, payload)",
+                          2);
     eg_connection_sync(publisher->connection);
     eg_connection_flush(publisher->connection);
 }
@@ -321,7 +370,7 @@ static void result(void *context, const struct eg_result *result)
         group->error = *result->error;
     } else if (result->kind == EG_RESULT_SYNC) {
         finish_group(publisher);
-        pump(publisher);
+        pump_later(publisher);
     }
 }
 
@@ -394,6 +443,8 @@ struct eg_publisher *eg_publisher_new(struct eg_loop *loop, const struct eg_conf
     publisher->status = status;
     publisher->metrics = metrics;
     publisher->last = &publisher->first;
+    publisher->loop = loop;
+    publisher->pump.run = pump;
     publisher->connection = eg_connection_new(loop, set, "publish", &hooks);
     if (publisher->connection)
         return publisher;
@@ -408,6 +459,6 @@ void eg_publisher_free(struct eg_publisher *publisher)
     end_all(publisher);
     eg_connection_free(publisher->connection);
     free(publisher->again.places);
-    eg_buffer_done(&publisher->text);
+    eg_buffer_done(&publisher->arrays);
     free(publisher);
 }

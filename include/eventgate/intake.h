@@ -87,7 +87,7 @@ void eg_client_busy(struct eg_client *client, bool busy);
 /* The address as text without port ("127.0.0.1", "::1"). */
 void eg_client_address(const struct eg_client *client, char ret_text[INET6_ADDRSTRLEN]);
 
-/* Has recv(), as this program's libraries see it, been this module's since the start? Number of calls so far. */
+/* Reads of clients' sockets that recv(), as this program's libraries see it, has made on this thread. */
 uint64_t eg_intake_reads(void);
 
 #endif

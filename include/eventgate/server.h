@@ -53,7 +53,8 @@ struct eg_exchange {
     int hangup_fd;
     size_t reserved_bytes; /* of the budget for bodies */
     bool started;
-    bool suspended;
+    bool suspended; /* or held: answered later */
+    bool held;
     bool answered;
     LIST_ENTRY(eg_exchange) entry;
 };
@@ -125,8 +126,13 @@ void eg_exchange_problem(struct eg_exchange *exchange, enum eg_problem problem, 
 void eg_exchange_stream(struct eg_exchange *exchange, const char *content_type,
                         void (*taken)(struct eg_exchange *exchange, int fd));
 
-/* Holds the request until one of the answering functions above is called. First called from `handle`. */
+/*
+ * Leaves the request unanswered until one of the answering functions above is called. First called from `handle`.
+ * Suspended, a connection costs nothing while it waits, but two epoll_ctl() and a failing recv(): for a wait that may be
+ * long. Held, it stays where it is, and libmicrohttpd passes it each time it runs: for a commit's time.
+ */
 void eg_exchange_suspend(struct eg_exchange *exchange);
+void eg_exchange_hold(struct eg_exchange *exchange);
 
 /* Calls `hung_up`, once, when the client of a suspended exchange closes its side: an answer is due at once. A later
  * call replaces the function. */
