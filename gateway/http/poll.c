@@ -83,14 +83,13 @@ static void pass_by(struct eg_poll *poll, struct answer *answer, uint64_t *place
     struct eg_subscription *subscription = poll->subscription;
     struct eg_worker_set *set = subscription->set;
     struct eg_beginning beginning;
-    uint64_t tail = eg_journal_tail(set->journal);
     if (eg_beginning_at(set, &subscription->hold, *place, EG_GAP_SLOW, &beginning) != 0) {
         answer->failed = true;
         return;
     }
     if (beginning.has_gap)
         tell_gap(subscription, answer, &beginning, *place);
-    *place = beginning.place + 1 > tail ? beginning.place : tail - 1;
+    *place = beginning.place;
     eg_beginning_done(&beginning);
 }
 

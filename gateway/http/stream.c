@@ -197,11 +197,10 @@ static bool note_passed_by(struct eg_stream *stream)
 {
     struct eg_subscriber *subscriber = &stream->subscriber;
     struct eg_beginning beginning;
-    uint64_t tail = eg_journal_tail(stream->set->journal);
     if (eg_beginning_at(stream->set, &stream->hold, subscriber->next - 1, EG_GAP_SLOW, &beginning) != 0)
         return false;
     bool noted = !beginning.has_gap || note_gap(stream, &beginning);
-    subscriber->next = beginning.place + 1 > tail ? beginning.place + 1 : tail;
+    subscriber->next = beginning.place + 1;
     eg_beginning_done(&beginning);
     return noted;
 }

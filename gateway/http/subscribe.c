@@ -190,6 +190,9 @@ int eg_beginning_at(const struct eg_worker_set *set, const struct eg_hold *hold,
             eg_journal_channel_name(hold->channels[i], &missed[beginning.missed_count].length);
         beginning.missed_count++;
     }
+    /* What the journal no longer holds is in the gap, or of no channel of these: one gap says it all. */
+    if (beginning.place + 1 < eg_journal_tail(set->journal))
+        beginning.place = eg_journal_tail(set->journal) - 1;
     beginning.has_gap = beginning.missed_count > 0;
     beginning.missed = missed;
     *ret_beginning = beginning;

@@ -79,9 +79,9 @@ void eg_set_cursor(const struct eg_worker_set *set, uint64_t place, char ret_tex
 void eg_beginning_done(struct eg_beginning *beginning);
 
 /*
- * Where a reader at `place` can go on, given what the journal still holds: `place` itself and no gap if nothing is
- * missing, else the earliest place from which nothing of some channel is missing, and the gap of the others, with
- * `reason`. 0 or -ENOMEM.
+ * Where a reader at `place` can go on, given what the journal still holds: at `place` itself, or at the journal's
+ * beginning where that has moved past it; with no gap if nothing is missing, else with one, for `reason`, of the
+ * channels of which something is. 0 or -ENOMEM.
  */
 int eg_beginning_at(const struct eg_worker_set *set, const struct eg_hold *hold, uint64_t place,
                     enum eg_gap_reason reason, struct eg_beginning *ret_beginning) EG_MUST_CHECK;

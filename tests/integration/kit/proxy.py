@@ -95,4 +95,5 @@ class Proxy:
             while data := source.recv(CHUNK):
                 self.flowing.wait()
                 destination.sendall(data)
+        with contextlib.suppress(OSError):
             destination.shutdown(socket.SHUT_WR)
