@@ -172,6 +172,31 @@ def test_of_two_channels_only_the_one_that_missed_something_is_named(small, post
             assert (gap["reason"], gap["channels"]) == ("retention", [busy])
 
 
+@pytest.mark.parametrize("form", ["sse", "ndjson", "poll"])
+def test_one_gap_tells_of_all_channels_whatever_the_journal_has_trimmed_of_each(small, postgres, channel, form):
+    first, second, noise = f"{channel}/first", f"{channel}/second", f"{channel}/noise"
+    with keep_listening(small, first) as reader, keep_listening(small, second), keep_listening(small, noise) as busy:
+        postgres.notify(first, "0")
+        cursor = reader.event().id
+        postgres.notify(first, "1")
+        postgres.notify(second, "2")
+        postgres.notify(noise, *[str(n) for n in range(200)])
+        busy.events(200)
+        target = f"/events?channel={first}&channel={second}"
+        if form == "poll":
+            answer = small.poll(f"{target}&after={cursor}")
+            assert answer["gap"]["channels"] == [first, second] and answer["events"] == []
+            postgres.notify(second, "3")
+            answer = small.poll(f"{target}&after={answer['next']}")
+            assert "gap" not in answer and [event["data"] for event in answer["events"]] == [3]
+            return
+        with small.stream(f"{target}&format={form}&after={cursor}") as stream:
+            gap = stream.gap()
+            assert (gap["reason"], gap["channels"]) == ("retention", [first, second])
+            postgres.notify(second, "3")
+            assert stream.event().data == 3, "and no second gap"
+
+
 def test_a_channel_that_was_not_listened_to_meanwhile_is_a_gap(start_gateway, postgres, channel):
     own = start_gateway("--linger", "0s").wait_ready()
     with own.stream(f"/channels/{channel}") as stream:
