@@ -279,7 +279,6 @@ static int admit_all(struct posting *posting)
 static void submit(struct posting *posting, struct eg_exchange *exchange)
 {
     struct eg_worker *worker = posting->worker;
-    const struct eg_worker_port *port = &worker->shared->port;
     bool made = true;
     for (size_t i = 0; i < posting->row_count; i++)
         if (!check_row(posting, exchange, i)) {
@@ -315,7 +314,7 @@ static void submit(struct posting *posting, struct eg_exchange *exchange)
     eg_exchange_hold(exchange);
     size_t count = posting->part_count;
     for (size_t i = 0; i < count; i++)
-        port->publish(port->context, posting->parts[i].publication);
+        eg_worker_publish(worker, posting->parts[i].publication);
 }
 
 static struct posting *posting_new(struct eg_worker *worker, bool batch, size_t rows)

@@ -139,6 +139,24 @@ static void drained(struct eg_worker *worker)
         eg_loop_stop(worker->loop);
 }
 
+void eg_worker_publish(struct eg_worker *worker, struct eg_publication *publication)
+{
+    publication->next = NULL;
+    *worker->last_published = publication;
+    worker->last_published = &publication->next;
+}
+
+static void hand_over_published(struct eg_worker *worker)
+{
+    const struct eg_worker_port *port = &worker->shared->port;
+    while (worker->published) {
+        struct eg_publication *publication = worker->published;
+        worker->published = publication->next;
+        port->publish(port->context, publication);
+    }
+    worker->last_published = &worker->published;
+}
+
 static void turn(void *context)
 {
     struct eg_worker *worker = context;
@@ -149,6 +167,7 @@ static void turn(void *context)
         if (eg_subscribers_flush(worker->sets[i].subscribers))
             eg_loop_again(worker->loop);
     eg_server_turn(worker->server);
+    hand_over_published(worker);
     if (worker->draining && is_idle(worker))
         drained(worker);
 }
@@ -287,6 +306,7 @@ struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared)
     worker->shared = shared;
     worker->settings = shared->config->settings;
     TAILQ_INIT(&worker->streams);
+    worker->last_published = &worker->published;
     worker->metrics = eg_metrics_new(NULL);
     worker->loop = eg_loop_new();
     worker->sets = calloc(shared->config->set_count, sizeof(*worker->sets));

@@ -52,8 +52,8 @@ void eg_connection_settle(struct eg_connection *connection);
 /* Sends one query string (simple protocol; several statements are one transaction). Only when none is under way. */
 void eg_connection_query(struct eg_connection *connection, const char *sql);
 
-/* Pipelining, from the first call for the rest of the session: prepare; send with parameters in binary form (at most 4); end a
- * transaction. Every failure of these shows up as the connection's loss. */
+/* Pipelining, from the first call for the rest of the session: prepare; send with parameters in binary form (at most
+ * 4); end a transaction. Every failure of these shows up as the connection's loss. */
 void eg_connection_prepare(struct eg_connection *connection, const char *name, const char *sql, int parameters);
 void eg_connection_send(struct eg_connection *connection, const char *name, const struct eg_bytes *values, int count);
 void eg_connection_sync(struct eg_connection *connection);

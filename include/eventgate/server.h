@@ -128,8 +128,8 @@ void eg_exchange_stream(struct eg_exchange *exchange, const char *content_type,
 
 /*
  * Leaves the request unanswered until one of the answering functions above is called. First called from `handle`.
- * Suspended, a connection costs nothing while it waits, but two epoll_ctl() and a failing recv(): for a wait that may be
- * long. Held, it stays where it is, and libmicrohttpd passes it each time it runs: for a commit's time.
+ * Suspended, a connection costs nothing while it waits, but two epoll_ctl() and a failing recv(): for a wait that may
+ * be long. Held, it stays where it is, and libmicrohttpd passes it each time it runs: for a commit's time.
  */
 void eg_exchange_suspend(struct eg_exchange *exchange);
 void eg_exchange_hold(struct eg_exchange *exchange);

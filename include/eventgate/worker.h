@@ -83,8 +83,9 @@ struct eg_worker {
     struct eg_worker_set *sets;
     uint32_t set_count;
     size_t stream_count;
-    struct eg_stream_run *run; /* see stream.h */
-    TAILQ_HEAD(eg_stream_list, eg_stream) streams; /* by the time of their next heartbeat */
+    struct eg_publication *published, **last_published; /* in this turn */
+    struct eg_stream_run *run;                          /* see stream.h */
+    TAILQ_HEAD(eg_stream_list, eg_stream) streams;      /* by the time of their next heartbeat */
     struct eg_timer heartbeat;
     struct eg_message drain_message;
     struct eg_timer drain_deadline;
@@ -110,6 +111,9 @@ int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *sett
 
 /* Answers /channels, /sets, /livez, /readyz, /healthz and /metrics. */
 void eg_admin_handle(struct eg_worker *worker, struct eg_exchange *exchange);
+
+/* Hands the publication to the port at the end of the turn, with all others of it, so that they arrive together. */
+void eg_worker_publish(struct eg_worker *worker, struct eg_publication *publication);
 
 /* Answers POST /channels/NAME and POST /events. */
 void eg_publish_handle(struct eg_worker *worker, struct eg_exchange *exchange);

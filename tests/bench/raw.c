@@ -1,7 +1,7 @@
 /*
- * The raw writing loop: what a server can do at most. One thread, one epoll loop: it answers every stream's request with
- * a head, reads events as lines "CHANNEL PAYLOAD", and writes the bytes that the gateway would write to every stream of
- * the channel. No journal, no resuming, no limits, no check of anything.
+ * The raw writing loop: what a server can do at most. One thread, one epoll loop: it answers every stream's request
+ * with a head, reads events as lines "CHANNEL PAYLOAD", and writes the bytes that the gateway would write to every
+ * stream of the channel. No journal, no resuming, no limits, no check of anything.
  *
  *   bench_raw LISTEN PUBLISH MODE     MODE: joined (events that have come together leave in one write), or single
  */
@@ -89,7 +89,8 @@ static void end(struct connection *connection)
 /* The request's target ends in the number of its channel; it comes in one piece. */
 static void take_request(struct connection *connection)
 {
-    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    static const char head[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     char request[4096];
     ssize_t got = recv(connection->fd, request, sizeof(request) - 1, 0);
     if (got <= 0) {
@@ -127,10 +128,11 @@ static void add_event(const char *name, size_t name_length, const char *payload,
     unsigned index = number ? (unsigned)strtoul(number + 1, NULL, 10) % CHANNELS : 0;
     struct channel *channel = &channels[index];
     char frame[16384];
-    int size = snprintf(frame, sizeof(frame),
-                        "data: {\"id\":\"abcdefghij-%llu\",\"channel\":\"%.*s\",\"time\":\"2026-01-31T12:00:00.123456Z\","
-                        "\"data\":%.*s}\nid: 0~abcdefghij-%llu\n\n",
-                        place, (int)name_length, name, (int)length, payload, place);
+    int size =
+        snprintf(frame, sizeof(frame),
+                 "data: {\"id\":\"abcdefghij-%llu\",\"channel\":\"%.*s\",\"time\":\"2026-01-31T12:00:00.123456Z\","
+                 "\"data\":%.*s}\nid: 0~abcdefghij-%llu\n\n",
+                 place, (int)name_length, name, (int)length, payload, place);
     place++;
     if (!channel->pending && !(channel->pending = malloc(FRAMES_BYTES)))
         errx(1, "out of memory");
@@ -187,10 +189,18 @@ int main(int count, char **arguments)
         for (int i = 0; i < ready; i++) {
             struct connection *connection = events[i].data.ptr;
             switch (connection->kind) {
-            case LISTENER: accept_all(connection->fd, STREAM); break;
-            case PUBLISHER_LISTENER: accept_all(connection->fd, PUBLISHER); break;
-            case PUBLISHER: take_lines(connection); break;
-            case STREAM: take_request(connection); break;
+            case LISTENER:
+                accept_all(connection->fd, STREAM);
+                break;
+            case PUBLISHER_LISTENER:
+                accept_all(connection->fd, PUBLISHER);
+                break;
+            case PUBLISHER:
+                take_lines(connection);
+                break;
+            case STREAM:
+                take_request(connection);
+                break;
             }
         }
     }

@@ -2,9 +2,9 @@
  * A crowd of SSE readers in one thread: opens them, counts the events that each has had, and measures how old an event
  * is when it arrives.
  *
- * A payload is a JSON object that begins with {"t":NANOSECONDS of CLOCK_MONOTONIC. Every `data:` line with such an object
- * in it is an event, whatever the server has put around it; everything else (chunk framing, ids, comments) is passed over,
- * but gaps are counted.
+ * A payload is a JSON object that begins with {"t":NANOSECONDS of CLOCK_MONOTONIC. Every `data:` line with such an
+ * object in it is an event, whatever the server has put around it; everything else (chunk framing, ids, comments) is
+ * passed over, but gaps are counted.
  */
 #ifndef BENCH_CROWD_H
 #define BENCH_CROWD_H
@@ -19,8 +19,8 @@ struct crowd;
 
 struct crowd_options {
     struct sockaddr_in server;
-    const char *target;   /* request target; `%u` in it is the number of the stream's channel */
-    uint32_t streams;     /* stream i reads channel i % channels */
+    const char *target; /* request target; `%u` in it is the number of the stream's channel */
+    uint32_t streams;   /* stream i reads channel i % channels */
     uint32_t channels;
     uint32_t per_address; /* streams from each of 127.0.1.1, 127.0.1.2 … */
 };

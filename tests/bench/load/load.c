@@ -61,10 +61,10 @@ static unsigned number(const char *text)
 static void read_options(int count, char **arguments, struct options *options)
 {
     static const struct option names[] = {
-        {"server", 1, NULL, 's'},   {"publish", 1, NULL, 'p'},     {"channel", 1, NULL, 'c'},
-        {"streams", 1, NULL, 'n'},  {"channels", 1, NULL, 'C'},    {"payload", 1, NULL, 'b'},
-        {"window", 1, NULL, 'w'},   {"per-address", 1, NULL, 'a'}, {"rate", 1, NULL, 'r'},
-        {"seconds", 1, NULL, 'S'},  {"connections", 1, NULL, 'k'}, {"warm-up", 1, NULL, 'W'},
+        {"server", 1, NULL, 's'},  {"publish", 1, NULL, 'p'},     {"channel", 1, NULL, 'c'},
+        {"streams", 1, NULL, 'n'}, {"channels", 1, NULL, 'C'},    {"payload", 1, NULL, 'b'},
+        {"window", 1, NULL, 'w'},  {"per-address", 1, NULL, 'a'}, {"rate", 1, NULL, 'r'},
+        {"seconds", 1, NULL, 'S'}, {"connections", 1, NULL, 'k'}, {"warm-up", 1, NULL, 'W'},
         {NULL, 0, NULL, 0}};
     int name;
     *options = (struct options){.channel = "bench",
@@ -79,19 +79,45 @@ static void read_options(int count, char **arguments, struct options *options)
                                 .warm_up = 1};
     while ((name = getopt_long(count, arguments, "", names, NULL)) != -1) {
         switch (name) {
-        case 's': options->server = optarg; break;
-        case 'p': options->publish = optarg; break;
-        case 'c': options->channel = optarg; break;
-        case 'n': options->streams = number(optarg); break;
-        case 'C': options->channels = number(optarg); break;
-        case 'b': options->payload = number(optarg); break;
-        case 'w': options->window = number(optarg); break;
-        case 'a': options->per_address = number(optarg); break;
-        case 'r': options->rate = number(optarg); break;
-        case 'S': options->seconds = number(optarg); break;
-        case 'k': options->connections = number(optarg); break;
-        case 'W': options->warm_up = number(optarg); break;
-        default: fputs(usage, stderr); exit(2);
+        case 's':
+            options->server = optarg;
+            break;
+        case 'p':
+            options->publish = optarg;
+            break;
+        case 'c':
+            options->channel = optarg;
+            break;
+        case 'n':
+            options->streams = number(optarg);
+            break;
+        case 'C':
+            options->channels = number(optarg);
+            break;
+        case 'b':
+            options->payload = number(optarg);
+            break;
+        case 'w':
+            options->window = number(optarg);
+            break;
+        case 'a':
+            options->per_address = number(optarg);
+            break;
+        case 'r':
+            options->rate = number(optarg);
+            break;
+        case 'S':
+            options->seconds = number(optarg);
+            break;
+        case 'k':
+            options->connections = number(optarg);
+            break;
+        case 'W':
+            options->warm_up = number(optarg);
+            break;
+        default:
+            fputs(usage, stderr);
+            exit(2);
         }
     }
     if (!options->server || optind + 1 != count) {
@@ -150,8 +176,8 @@ static void keep_pace(struct bench *bench)
 static void start_pace(struct bench *bench)
 {
     uint64_t every_ns = 1000000000u / bench->options.rate;
-    struct itimerspec spec = {.it_interval = {.tv_nsec = (long)(every_ns % 1000000000u),
-                                              .tv_sec = (time_t)(every_ns / 1000000000u)}};
+    struct itimerspec spec = {
+        .it_interval = {.tv_nsec = (long)(every_ns % 1000000000u), .tv_sec = (time_t)(every_ns / 1000000000u)}};
     spec.it_value = spec.it_interval;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &bench->ticks};
     bench->ticks = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);

@@ -191,12 +191,13 @@ void publisher_free(struct publisher *publisher)
 
 void publisher_send(struct publisher *publisher, uint32_t count, uint32_t first, uint32_t channels)
 {
-    static const char padding[] = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+    static const char padding[] =
+        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
     char channel[64], payload[8000];
     for (uint32_t i = 0; i < count; i++) {
         snprintf(channel, sizeof(channel), publisher->channel, (first + i) % channels);
-        int length = snprintf(payload, sizeof(payload), "{\"t\":%llu,\"n\":%llu,\"pad\":\"", (unsigned long long)now_ns(),
-                              (unsigned long long)publisher->number++);
+        int length = snprintf(payload, sizeof(payload), "{\"t\":%llu,\"n\":%llu,\"pad\":\"",
+                              (unsigned long long)now_ns(), (unsigned long long)publisher->number++);
         while ((uint32_t)length + 2 < publisher->payload) {
             int missing = (int)publisher->payload - 2 - length;
             length += snprintf(payload + length, sizeof(payload) - (size_t)length, "%.*s", missing, padding);

@@ -1,7 +1,7 @@
 /*
  * Publishes events in one of three ways, always without waiting: through PostgreSQL (`postgres:CONNINFO`, pipelined
- * pg_notify, a transaction for each call), by HTTP (`http:ADDRESS:PORT/TARGET`, pipelined POSTs over one connection), or
- * as lines "CHANNEL PAYLOAD" (`lines:ADDRESS:PORT`, the raw writing loop).
+ * pg_notify, a transaction for each call), by HTTP (`http:ADDRESS:PORT/TARGET`, pipelined POSTs over one connection),
+ * or as lines "CHANNEL PAYLOAD" (`lines:ADDRESS:PORT`, the raw writing loop).
  */
 #ifndef BENCH_PUBLISHER_H
 #define BENCH_PUBLISHER_H

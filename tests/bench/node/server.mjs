@@ -1,5 +1,6 @@
 // Server-sent events from LISTEN/NOTIFY as they are commonly written for Node: one LISTEN connection, a set of responses
-// for each channel, a pool for publishing. server.mjs PORT CHANNELS POSTGRES-SOCKET-FOLDER
+// for each channel, a pool for publishing. It does what the gateway does with an event: looks whether the payload is
+// JSON, and makes one JSON object of it, once for all subscribers. server.mjs PORT CHANNELS POSTGRES-SOCKET-FOLDER
 import http from 'node:http';
 import pg from 'pg';
 
@@ -10,8 +11,17 @@ let id = 0;
 
 const listener = new pg.Client(database);
 await listener.connect();
+function parsed(payload) {
+  try {
+    return JSON.parse(payload);
+  } catch {
+    return payload;
+  }
+}
+
 listener.on('notification', ({ channel, payload }) => {
-  const frame = `id: ${++id}\ndata: ${payload}\n\n`;
+  const event = { id: String(++id), channel, time: new Date().toISOString(), data: parsed(payload) };
+  const frame = `id: ${id}\ndata: ${JSON.stringify(event)}\n\n`;
   for (const response of subscribers.get(channel)) response.write(frame);
 });
 for (const channel of subscribers.keys()) await listener.query(`LISTEN ${pg.escapeIdentifier(channel)}`);
@@ -21,6 +31,12 @@ const pool = new pg.Pool({ ...database, max: 10 });
 async function publish(channel, request, response) {
   let body = '';
   for await (const part of request.setEncoding('utf8')) body += part;
+  try {
+    JSON.parse(body);
+  } catch {
+    response.writeHead(400).end();
+    return;
+  }
   await pool.query('SELECT pg_notify($1, $2)', [channel, body]);
   response.writeHead(202).end();
 }
