@@ -25,7 +25,7 @@ def arguments():
                         "; costs: against streams, channels, sets and workers, with plots; profile: where a saturated "
                         "core's time goes")
     parser.add_argument("--runs", type=int, default=5, help="interleaved runs (5)")
-    parser.add_argument("--seconds", type=int, help="measured in each work (5 or 10)")
+    parser.add_argument("--seconds", type=int, help="measured in each work (4 or 10)")
     parser.add_argument("--servers", help="only these, by name, separated by commas: raw-single,raw,gateway,nchan,node")
     parser.add_argument("--plots", type=pathlib.Path, help="folder for the plots of `costs` (default: beside the build)",
                         default=BUILD / "plots")
@@ -48,19 +48,16 @@ def measure(work, server, postgres, seconds):
 def run_works(works, options, postgres):
     only = options.servers.split(",") if options.servers else None
     results = {work.name: {} for work in works}
-    labels = {}
     for number in range(options.runs):
         for work in works:
             for server in work.servers:
                 if only and server.name not in only:
                     continue
                 print(f"run {number + 1} of {options.runs}: {work.name}, {server.name}", file=sys.stderr, flush=True)
-                labels[server.name] = server.label
                 row = measure(work, server, postgres, options.seconds)
                 results[work.name].setdefault(server.name, []).append(row)
                 RESULTS.write_text(json.dumps(results, indent=1))
-    for work in works:
-        print(report.table(work, results[work.name], labels))
+    print(report.table(works, results))
 
 
 def main():

@@ -1,10 +1,10 @@
-"""Tables of medians, spreads and ratios."""
+"""One table of medians, spreads and ratios."""
 
 import statistics
 
+from servers import EventGateway, Nchan, Node, Raw, RawSingle
 
-def median(results, figure):
-    return statistics.median(row[figure.key] for row in results)
+COLUMNS = [RawSingle, Raw, EventGateway, Nchan, Node]
 
 
 def ratios(rows, server, figure):
@@ -14,52 +14,40 @@ def ratios(rows, server, figure):
 
 
 def cell(rows, server, figure):
-    values = [row[figure.key] * figure.scale for row in rows[server]]
-    low, mid, high = min(values), statistics.median(values), max(values)
-    shown = [f"{value:,.{figure.digits}f}" for value in (low, mid, high)]
-    return shown[1] if len(values) == 1 else f"{shown[1]} ({shown[0]} to {shown[2]})"
-
-
-def ratio_cell(rows, server, figure):
-    if not figure.reference or figure.reference not in rows:
+    """Median, spread, and the median of the ratios to the reference."""
+    if server not in rows:
         return ""
-    if server == figure.reference:
-        return "1"
-    return f"{statistics.median(ratios(rows, server, figure)):.2f}"
+    values = [row[figure.key] * figure.scale for row in rows[server]]
+    low, mid, high = (f"{value:,.{figure.digits}f}"
+                      for value in (min(values), statistics.median(values), max(values)))
+    text = mid if len(values) == 1 else f"{mid} ({low} to {high})"
+    if figure.reference in rows and server != figure.reference:
+        text += f", ×{statistics.median(ratios(rows, server, figure)):.2f}"
+    return f"**{text}**" if server == "gateway" else text
 
 
 def verdict(rows, figure):
-    """Whether the gateway reaches its goal: '' if there is none, else the goal and 'yes' or by how much not."""
-    if not figure.goal or "gateway" not in rows:
-        return None
+    """The goal, and whether it was reached or what was measured instead."""
+    if not figure.goal or "gateway" not in rows or (figure.reference and figure.reference not in rows):
+        return ""
     if figure.reference:
-        if figure.reference not in rows:
-            return None
         value = statistics.median(ratios(rows, "gateway", figure))
     else:
-        value = median(rows["gateway"], figure) * figure.scale
-    return figure.goal(value), figure.goal_text, value
+        value = statistics.median(row[figure.key] for row in rows["gateway"]) * figure.scale
+    return f"{figure.goal_text}: " + ("reached" if figure.goal(value) else f"missed, {value:.2f}")
 
 
-def table(work, rows, labels):
-    """Markdown: a row for each server, for each figure a column with its median (spread) and one with its ratio."""
-    head, lines = ["server"], []
-    for figure in work.figures:
-        head.append(f"{figure.title}, {figure.unit}")
-        if figure.reference:
-            head.append(f"ratio to {figure.reference}")
-    for server in rows:
-        line = [f"**{labels[server]}**" if server == "gateway" else labels[server]]
-        for figure in work.figures:
-            line.append(cell(rows, server, figure))
-            if figure.reference:
-                line.append(ratio_cell(rows, server, figure))
-        lines.append(line)
-    text = [f"**{work.title}**", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    text += ["| " + " | ".join(line) + " |" for line in lines]
-    for figure in work.figures:
-        found = verdict(rows, figure)
-        if found:
-            text += ["", f"Goal for {figure.title}: {found[1]}. Measured: {found[2]:.2f}, "
-                         f"{'reached' if found[0] else 'MISSED'}."]
-    return "\n".join(text) + "\n"
+def table(works, results):
+    """Markdown: a row for each figure of each work, a column for each server; ratios are to the server named in the
+    figure's column."""
+    used = [server for server in COLUMNS if any(server.name in rows for rows in results.values())]
+    head = ["work", "figure", *(server.label for server in used), "goal"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for work in works:
+        rows, title = results.get(work.name, {}), work.title
+        for figure in work.figures if rows else ():
+            name = f"{figure.title}, {figure.unit}" + (f" (× {figure.reference})" if figure.reference in rows else "")
+            cells = [title, name, *(cell(rows, server.name, figure) for server in used), verdict(rows, figure)]
+            lines.append("| " + " | ".join(cells) + " |")
+            title = ""
+    return "\n".join(lines) + "\n"

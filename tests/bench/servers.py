@@ -161,7 +161,7 @@ class Raw(Server):
 
 class RawSingle(Raw):
     name = "raw-single"
-    label = "raw loop, a write for each event"
+    label = "raw loop"
     mode = "single"
 
 

@@ -65,7 +65,7 @@ class Work:
     servers: list
     figures: list
     channels: int = 1
-    seconds: int = 5
+    seconds: int = 4
 
 
 def at_least(bound):
@@ -93,12 +93,16 @@ WORKS = [
           Figure("p99_ms", "p99", "ms", "node", digits=2, goal=at_most(1 / 3), goal_text="≤ 1/3 of Node"),
           Figure("server_cpu_s", "server CPU in 10 s", "s", "nchan", digits=2, goal=at_most(1),
                  goal_text="≤ nchan")], channels=1000, seconds=10),
+    Work("channels-3k", "10,000 streams over 1,000 channels, 3,000 events/s", pace(10000, 3000), [Raw, EventGateway, Nchan, Node],
+         [*AGES, Figure("server_cpu_s", "server CPU in 10 s", "s", "nchan", digits=2)], channels=1000, seconds=10),
     Work("idle", "10,000 idle streams", idle(10000), [EventGateway, Nchan, Node],
          [Figure("bytes_per_stream", "resident per stream", "KiB", "", 1 / 1024, 2, goal=at_most(1), goal_text="≤ 1 KiB"),
           Figure("opened_per_s", "opened", "k/s", "node", 1e-3, 1)]),
     Work("publish", "POST over 32 connections", post(32), [EventGateway, Nchan, Node],
          [Figure("posts_per_s", "POSTs", "k/s", "node", 1e-3, 1, goal=at_least(4), goal_text="≥ 4 × Node"),
           Figure("p99_ms", "p99", "ms", "node", digits=2)]),
+    Work("publish-128", "POST over 128 connections", post(128), [EventGateway, Nchan, Node],
+         [Figure("posts_per_s", "POSTs", "k/s", "node", 1e-3, 1), Figure("p99_ms", "p99", "ms", "node", digits=2)]),
     Work("most", "19,000 streams on one process, 5 events/s", pace(19000, 5), [EventGateway],
          [Figure("deliveries_per_s", "deliveries", "k/s", "", 1e-3, 1, goal=lambda value: value > 94,
                  goal_text="all 95 k/s"), Figure("p50_ms", "p50", "ms", digits=1), Figure("p99_ms", "p99", "ms", digits=1)]),
