@@ -254,3 +254,67 @@ def test_full_queue_is_503(start_gateway, make_proxy, postgres, channel):
     assert [connection.response().status for connection in waiting] == [202] * 10
     for connection in waiting:
         connection.close()
+
+
+@pytest.fixture
+def held(start_gateway, make_proxy, postgres, channel):
+    """A gateway with one worker, and a POST on it whose commit isn't answered until the proxy flows again."""
+    proxy = make_proxy(postgres.socket)
+    gateway = start_gateway("--workers", "1", "--query-timeout", "60s", "--header-timeout", "2s",
+                            database=f"host=127.0.0.1 port={proxy.port} user=postgres dbname=postgres").wait_ready()
+    gateway.publish(channel, "first")
+    proxy.stall()
+    with Connection(gateway.address) as waiting:
+        waiting.request("POST", f"/channels/{channel}", "held")
+        until(lambda: gateway.metric("eventgate_publish_queue_items") == 1, "the POST waits for its commit")
+        yield gateway, proxy, waiting
+
+
+def cpu_ticks(gateway):
+    with open(f"/proc/{gateway.pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_while_a_post_waits_for_its_commit_its_worker_serves_the_others(held, channel):
+    gateway, proxy, waiting = held
+    large = b"x" * 900_000  # read whole, in many steps, before it is refused
+    for _ in range(20):
+        assert gateway.get("/livez").status == 200
+        assert gateway.publish(channel, large).status == 413
+    with Connection(gateway.address) as connection:
+        connection.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n" * 20)
+        assert [connection.response().status for _ in range(20)] == [200] * 20
+    proxy.flow()
+    assert waiting.response().status == 202
+
+
+def test_a_post_that_waits_for_its_commit_costs_nothing_meanwhile(held):
+    gateway, proxy, waiting = held
+    before = cpu_ticks(gateway)
+    with Connection(gateway.address) as idle:
+        idle.send(b"GET /livez HTTP/1.1\r\n")
+        assert idle.response().status == 408, "two seconds later"
+    assert cpu_ticks(gateway) - before < 100, "a second of processor time: the worker spins"
+    proxy.flow()
+    assert waiting.response().status == 202
+
+
+def test_a_client_may_leave_while_its_post_waits_for_the_commit(held, channel):
+    gateway, proxy, waiting = held
+    waiting.reset()
+    with Connection(gateway.address) as other:
+        other.request("POST", f"/channels/{channel}", "other")
+        until(lambda: gateway.metric("eventgate_publish_queue_items") == 2, "both wait")
+        proxy.flow()
+        assert other.response().status == 202
+    until(lambda: gateway.metric("eventgate_publish_queue_items") == 0, "nothing is left over")
+    assert gateway.publish(channel, "last").status == 202
+
+
+def test_requests_pipelined_behind_a_post_that_waits_are_answered_after_it(held, channel):
+    gateway, proxy, waiting = held
+    waiting.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+    assert gateway.get("/livez").status == 200
+    proxy.flow()
+    assert [waiting.response().status for _ in range(4)] == [202, 200, 200, 200]
