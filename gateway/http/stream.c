@@ -13,20 +13,16 @@
 #include "eventgate/stream.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "eventgate/backoff.h"
 #include "eventgate/log.h"
+#include "eventgate/stream_run.h"
 
 #define FLUSH_ROUNDS 8
 #define STUCK_HEARTBEATS 2
-#define RUN_FRAMES 256
-#define RUN_BYTES (1u << 18)
 
 struct eg_stream {
     struct eg_subscriber subscriber;
@@ -48,27 +44,6 @@ struct eg_stream {
     uint64_t told;    /* the last place whose cursor the client has been sent */
     uint64_t beat_ms; /* when its next heartbeat is due */
     TAILQ_ENTRY(eg_stream) entry;
-};
-
-/*
- * Frames that go out together; one for each worker, made anew for each stream, or shared: streams of one channel that
- * are at the same place of the same journal (`channel` and what follows it says which) need the same bytes. For the
- * second of them they are joined into one piece, so that a stream costs one look and one send(), however many events
- * there are. Its pointers are good as long as the journal's tail and head are those.
- */
-struct eg_stream_run {
-    struct iovec parts[RUN_FRAMES];
-    uint64_t places[RUN_FRAMES];
-    size_t count;
-    size_t bytes;
-    uint64_t next; /* the entry after them: 0 none, else an event that didn't fit or a break */
-
-    struct eg_channel *channel; /* a reference, so that no other can be taken for it; NULL: not to be shared */
-    struct eg_format format;
-    bool chunked;
-    uint64_t from, tail, head;
-    bool is_joined; /* `joined` has the bytes of all parts */
-    struct eg_buffer joined;
 };
 
 enum sent { SENT_ALL, SENT_FULL, SENT_FAILED };
@@ -216,9 +191,9 @@ static bool note_end(struct eg_stream *stream)
 
 /* --- sending ----------------------------------------------------------------------------------------------------- */
 
-static enum sent after_error(void)
+static enum sent after_error(int error)
 {
-    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS ? SENT_FULL : SENT_FAILED;
+    return error == -EAGAIN || error == -EWOULDBLOCK || error == -EINTR || error == -ENOBUFS ? SENT_FULL : SENT_FAILED;
 }
 
 static enum sent send_note(struct eg_stream *stream)
@@ -227,7 +202,7 @@ static enum sent send_note(struct eg_stream *stream)
         ssize_t sent = send(stream->fd, stream->note.data + stream->note_sent, stream->note.length - stream->note_sent,
                             MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0)
-            return after_error();
+            return after_error(-errno);
         stream->note_sent += (size_t)sent;
         eg_metrics_add(worker_of(stream)->metrics, EG_METRIC_SENT_BYTES, sent);
     }
@@ -236,114 +211,10 @@ static enum sent send_note(struct eg_stream *stream)
     return SENT_ALL;
 }
 
-/* Adds the event's frame without its first `skip` bytes. False: out of memory. */
-static bool add_frame(const struct eg_stream *stream, struct eg_stream_run *run, struct eg_event *event, uint64_t place,
-                      size_t skip)
-{
-    const struct eg_frame *frame = eg_event_frame(event, stream->format);
-    if (!frame)
-        return false;
-    const char *start = stream->chunked ? frame->bytes : frame->bytes + frame->inner_offset;
-    size_t length = stream->chunked ? frame->chunked_length : frame->inner_length;
-    run->parts[run->count] = (struct iovec){(char *)(uintptr_t)start + skip, length - skip};
-    run->places[run->count++] = place;
-    run->bytes += length - skip;
-    return true;
-}
-
 /* Is the half-sent entry no longer in the journal? */
 static bool half_is_alone(const struct eg_stream *stream)
 {
     return stream->offset > 0 && stream->subscriber.next < eg_journal_tail(stream->set->journal);
-}
-
-/* Collects what is left of the half-sent frame, and unless it must stay alone the frames after it. False: out of
- * memory. */
-static bool collect(const struct eg_stream *stream, struct eg_stream_run *run)
-{
-    const struct eg_journal *journal = stream->set->journal;
-    const struct eg_subscriber *subscriber = &stream->subscriber;
-    run->count = 0;
-    run->bytes = 0;
-    run->next = subscriber->next; /* more to do */
-    if (stream->offset == 0) {
-        run->next = eg_subscriber_find(subscriber, journal, subscriber->next);
-    } else {
-        if (!add_frame(stream, run, stream->half, subscriber->next, stream->offset))
-            return false;
-        if (stream->ending || half_is_alone(stream))
-            return true;
-        run->next = eg_subscriber_following(subscriber, journal, subscriber->next);
-    }
-    while (run->next != 0 && run->count < RUN_FRAMES && run->bytes < RUN_BYTES) {
-        const struct eg_journal_entry *entry = eg_journal_at(journal, run->next);
-        if (entry->is_break)
-            break;
-        if (!add_frame(stream, run, entry->event, run->next, 0))
-            return false;
-        run->next = eg_subscriber_following(subscriber, journal, run->next);
-    }
-    return true;
-}
-
-/* May the stream use what another one needs, too? */
-static bool can_share(const struct eg_stream *stream)
-{
-    return stream->offset == 0 && stream->hold.count == 1 && stream->hold.channels[0]->channel;
-}
-
-static bool is_for(const struct eg_stream_run *run, const struct eg_stream *stream)
-{
-    const struct eg_journal *journal = stream->set->journal;
-    return run->channel == stream->hold.channels[0]->channel && run->from == stream->subscriber.next &&
-           run->head == eg_journal_head(journal) && run->tail == eg_journal_tail(journal) &&
-           run->chunked == stream->chunked && eg_format_equal(run->format, stream->format);
-}
-
-static void label(struct eg_stream_run *run, const struct eg_stream *stream)
-{
-    run->channel = eg_channel_ref(stream->hold.channels[0]->channel);
-    run->format = stream->format;
-    run->chunked = stream->chunked;
-    run->from = stream->subscriber.next;
-    run->tail = eg_journal_tail(stream->set->journal);
-    run->head = eg_journal_head(stream->set->journal);
-}
-
-static void unlabel(struct eg_stream_run *run)
-{
-    if (run->channel)
-        eg_channel_unref(run->channel);
-    run->channel = NULL;
-    run->is_joined = false;
-}
-
-/* A second stream needs the run. Without memory it goes out in parts. */
-static void join(struct eg_stream_run *run)
-{
-    if (run->is_joined || run->count == 1)
-        return;
-    eg_buffer_clear(&run->joined);
-    for (size_t i = 0; i < run->count; i++)
-        eg_buffer_add(&run->joined, run->parts[i].iov_base, run->parts[i].iov_len);
-    run->is_joined = !run->joined.failed;
-}
-
-/* What the stream needs next. NULL: out of memory. */
-static const struct eg_stream_run *run_for(const struct eg_stream *stream)
-{
-    struct eg_stream_run *run = worker_of(stream)->run;
-    bool shared = can_share(stream);
-    if (shared && is_for(run, stream)) {
-        join(run);
-        return run;
-    }
-    unlabel(run);
-    if (!collect(stream, run))
-        return NULL;
-    if (shared && run->count > 0)
-        label(run, stream);
-    return run;
 }
 
 static void let_half_go(struct eg_stream *stream)
@@ -353,46 +224,62 @@ static void let_half_go(struct eg_stream *stream)
     stream->offset = 0;
 }
 
-/* Moves on by what sendmsg() took. */
-static void advance(struct eg_stream *stream, const struct eg_stream_run *run, size_t sent)
+/* Moves on by what the socket took. */
+static void advance(struct eg_stream *stream, const struct eg_stream_sent *sent)
 {
     struct eg_metrics *metrics = worker_of(stream)->metrics;
-    size_t whole = 0;
-    eg_metrics_add(metrics, EG_METRIC_SENT_BYTES, (int64_t)sent);
+    eg_metrics_add(metrics, EG_METRIC_SENT_BYTES, (int64_t)sent->bytes);
     stream->moved_ms = eg_loop_now_ms(worker_of(stream)->loop);
-    while (whole < run->count && sent >= run->parts[whole].iov_len)
-        sent -= run->parts[whole++].iov_len;
-    if (whole > 0) {
-        stream->told = run->places[whole - 1];
-        stream->subscriber.next = stream->told + 1;
+    if (sent->frames > 0) {
+        stream->told = sent->last;
+        stream->subscriber.next = sent->last + 1;
         let_half_go(stream);
-        eg_metrics_add(metrics, EG_METRIC_DELIVERIES, (int64_t)whole);
+        eg_metrics_add(metrics, EG_METRIC_DELIVERIES, (int64_t)sent->frames);
     }
-    if (whole == run->count || sent == 0)
+    if (sent->half_bytes == 0)
         return;
-    stream->subscriber.next = run->places[whole];
-    stream->offset += sent;
+    stream->subscriber.next = sent->half;
+    stream->offset += sent->half_bytes;
     if (!stream->half)
-        stream->half = eg_event_ref(eg_journal_at(stream->set->journal, run->places[whole])->event);
+        stream->half = eg_event_ref(eg_journal_at(stream->set->journal, sent->half)->event);
 }
 
-static ssize_t send_parts(int fd, const struct eg_stream_run *run)
+static enum sent send_run(struct eg_stream *stream)
 {
-    if (run->is_joined)
-        return send(fd, run->joined.data, run->joined.length, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (run->count == 1)
-        return send(fd, run->parts[0].iov_base, run->parts[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)run->parts, .msg_iovlen = run->count};
-    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    struct eg_stream_sent sent;
+    int error = eg_stream_run_send(worker_of(stream)->run, stream->fd, &sent);
+    if (error)
+        return after_error(error);
+    advance(stream, &sent);
+    return sent.all ? SENT_ALL : SENT_FULL;
 }
 
-static enum sent send_run(struct eg_stream *stream, const struct eg_stream_run *run)
+/* Sends the next frames; at a break makes the gap the note. */
+static enum sent send_frames(struct eg_stream *stream)
 {
-    ssize_t sent = send_parts(stream->fd, run);
-    if (sent < 0)
-        return after_error();
-    advance(stream, run, (size_t)sent);
-    return (size_t)sent < run->bytes ? SENT_FULL : SENT_ALL;
+    struct eg_subscriber *subscriber = &stream->subscriber;
+    struct eg_stream_run *run = worker_of(stream)->run;
+    const struct eg_stream_need need = {.journal = stream->set->journal,
+                                        .subscriber = subscriber,
+                                        .format = stream->format,
+                                        .chunked = stream->chunked,
+                                        .offset = stream->offset,
+                                        .half = stream->half,
+                                        .only_half = stream->ending};
+    int count = eg_stream_run_collect(run, &need);
+    if (count < 0)
+        return SENT_FAILED; /* the client comes back with its cursor */
+    enum sent sent = count > 0 ? send_run(stream) : SENT_ALL;
+    if (sent != SENT_ALL)
+        return sent;
+    uint64_t next = eg_stream_run_next(run);
+    if (next == 0) {
+        subscriber->lagging = false;
+    } else if (count == 0) { /* a break comes next */
+        subscriber->next = next;
+        return note_break(stream) ? SENT_ALL : SENT_FAILED;
+    }
+    return SENT_ALL;
 }
 
 /* One round; sets `ret_done` when there is nothing more to send now. */
@@ -413,20 +300,7 @@ static enum sent flush_round(struct eg_stream *stream, bool *ret_done)
     }
     if (stream->offset == 0 && subscriber->next < eg_journal_tail(stream->set->journal))
         return note_passed_by(stream) ? SENT_ALL : SENT_FAILED;
-    const struct eg_stream_run *run = run_for(stream);
-    if (!run)
-        return SENT_FAILED; /* the client comes back with its cursor */
-    if (run->count > 0)
-        sent = send_run(stream, run);
-    if (sent != SENT_ALL)
-        return sent;
-    if (run->next == 0)
-        subscriber->lagging = false;
-    else if (run->count == 0) { /* a break comes next */
-        subscriber->next = run->next;
-        return note_break(stream) ? SENT_ALL : SENT_FAILED;
-    }
-    return SENT_ALL;
+    return send_frames(stream);
 }
 
 /* The socket is full: waits for room. */
@@ -615,20 +489,6 @@ void eg_streams_end(struct eg_worker *worker)
         if (!stream->blocked)
             eg_subscribers_dirty(stream->set->subscribers, &stream->subscriber);
     }
-}
-
-struct eg_stream_run *eg_stream_run_new(void)
-{
-    return calloc(1, sizeof(struct eg_stream_run));
-}
-
-void eg_stream_run_free(struct eg_stream_run *run)
-{
-    if (!run)
-        return;
-    unlabel(run);
-    eg_buffer_done(&run->joined);
-    free(run);
 }
 
 void eg_streams_close(struct eg_worker *worker)

@@ -15,6 +15,7 @@
 #include "eventgate/log.h"
 #include "eventgate/poll.h"
 #include "eventgate/stream.h"
+#include "eventgate/stream_run.h"
 #include "eventgate/subscribe.h"
 
 /* However small the journal, a feed holds what the listener reads from PostgreSQL at a time. */

@@ -16,10 +16,6 @@
 /* "text/event-stream", "application/x-ndjson", or "application/json". */
 const char *eg_transport_content_type(enum eg_transport transport);
 
-/* What a worker's streams work with, for as long as it has any. NULL: out of memory. */
-struct eg_stream_run *eg_stream_run_new(void);
-void eg_stream_run_free(struct eg_stream_run *run);
-
 /* Takes the subscription and its exchange: answers with the stream's head; the stream begins when it is out. */
 void eg_stream_begin(struct eg_subscription *subscription);
 

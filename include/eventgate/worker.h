@@ -84,7 +84,7 @@ struct eg_worker {
     uint32_t set_count;
     size_t stream_count;
     struct eg_publication *published, **last_published; /* in this turn */
-    struct eg_stream_run *run;                          /* see stream.h */
+    struct eg_stream_run *run;                          /* what its streams send next */
     TAILQ_HEAD(eg_stream_list, eg_stream) streams;      /* by the time of their next heartbeat */
     struct eg_timer heartbeat;
     struct eg_message drain_message;
