@@ -1,15 +1,11 @@
 /*
  * A set's LISTEN session.
  *
- * A channel is
- *     WANTED     to be LISTENed with the next command
- *     LISTENING  its LISTEN is under way
- *     LISTENED   its LISTEN has committed
- *     LEAVING    its UNLISTEN is under way
- * and has an eg_channel, known to the workers, from its first LISTEN to its UNLISTEN, through any number of sessions.
- * One command is under way at a time. Known channels, those that the set lists and those that have an eg_channel, are
- * LISTENed before new ones, whose names clients chose: with the last known one the session becomes live, whatever is
- * asked for meanwhile, and a break takes the next place and begins a new epoch.
+ * A channel (see listened.h) has an eg_channel, known to the workers, from its first LISTEN to its UNLISTEN, through
+ * any number of sessions. One command is under way at a time. Known channels are LISTENed before new ones: with the
+ * last known one the session becomes live, whatever is asked for meanwhile, and a break takes the next place and begins
+ * a new epoch.
+ *
  * The database's encoding may lack a character of a name, and PostgreSQL then refuses the whole command: its names are
  * sent again alone. A new one that fails alone is refused to those who want it; a known one fails the connection.
  *
@@ -23,39 +19,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
-
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 #include "eventgate/connection.h"
+#include "eventgate/listened.h"
 #include "eventgate/log.h"
 #include "eventgate/pattern.h"
 
 #define NAMES_PER_COMMAND 500u
 #define ITEMS_PER_PUSH 256u
 
-enum channel_state { WANTED, LISTENING, LISTENED, LEAVING };
 enum command { NONE, LISTEN, UNLISTEN, HEARTBEAT };
-
-struct listened {
-    enum channel_state state;
-    struct eg_channel *channel; /* a reference; NULL before the first LISTEN has committed */
-    bool permanent;
-    bool alone;        /* a command with it and others was refused: it gets one of its own */
-    uint64_t since;    /* place of its LISTEN */
-    uint32_t wanting;  /* workers that want it */
-    uint64_t leave_ms; /* when nobody has wanted it: UNLISTEN from then on */
-    UT_hash_handle hh;
-    TAILQ_ENTRY(listened) entry; /* in the list of its state, or (LISTENED and unwanted) in lingering */
-    bool lingering;
-    size_t name_length;
-    uint64_t *wants; /* one a worker: number of its unanswered want, or 0; behind the name */
-    bool *wanted_by; /* one a worker; behind the wants */
-    char name[];
-};
-
-TAILQ_HEAD(listened_list, listened);
 
 struct eg_listener {
     struct eg_loop *loop;
@@ -65,14 +38,11 @@ struct eg_listener {
     struct eg_metrics *metrics;
     struct eg_listener_sink sink;
     struct eg_connection *connection;
-    struct listened *channels;      /* hash by name */
-    struct listened_list known;     /* WANTED */
-    struct listened_list asked;     /* WANTED and new */
-    struct listened_list under_way; /* LISTENING or LEAVING */
-    struct listened_list lingering; /* by leave_ms */
+    struct eg_listened_table *channels;
     struct eg_timer linger_timer;
     enum command command;
-    bool failed; /* the command under way, with `error` */
+    uint32_t names; /* in the LISTEN or UNLISTEN under way */
+    bool failed;    /* the command under way, with `error` */
     struct eg_error error;
     bool live;
     struct eg_epoch epoch;
@@ -100,7 +70,7 @@ static void push_events(struct eg_listener *listener)
     listener->item_count = 0;
 }
 
-static void answer_wants(const struct eg_listener *listener, struct listened *listened)
+static void answer_wants(const struct eg_listener *listener, struct eg_listened *listened)
 {
     for (uint32_t worker = 0; worker < listener->workers; worker++) {
         if (listened->wants[worker] == 0)
@@ -117,76 +87,6 @@ static void answer_wants(const struct eg_listener *listener, struct listened *li
 /* --- channels --------------------------------------------------------------------------------------------------------
  */
 
-static struct listened *find(const struct eg_listener *listener, const char *name, size_t length)
-{
-    struct listened *listened;
-    HASH_FIND(hh, listener->channels, name, length, listened);
-    return listened;
-}
-
-static bool is_known(const struct listened *listened)
-{
-    return listened->permanent || listened->channel;
-}
-
-static size_t round_up(size_t bytes)
-{
-    return (bytes + sizeof(uint64_t) - 1) / sizeof(uint64_t) * sizeof(uint64_t);
-}
-
-static struct listened_list *list_of(struct eg_listener *listener, const struct listened *listened)
-{
-    if (listened->lingering)
-        return &listener->lingering;
-    if (listened->state == WANTED)
-        return is_known(listened) ? &listener->known : &listener->asked;
-    return listened->state == LISTENED ? NULL : &listener->under_way;
-}
-
-static struct listened *listened_new(struct eg_listener *listener, const char *name, size_t length, bool permanent)
-{
-    size_t text = round_up(sizeof(struct listened) + length + 1);
-    struct listened *listened =
-        calloc(1, text + listener->workers * (sizeof(*listened->wants) + sizeof(*listened->wanted_by)));
-    if (!listened)
-        return NULL;
-    listened->wants = (uint64_t *)(void *)((char *)listened + text);
-    listened->wanted_by = (bool *)(listened->wants + listener->workers);
-    listened->permanent = permanent;
-    listened->name_length = length;
-    memcpy(listened->name, name, length);
-    HASH_ADD_KEYPTR(hh, listener->channels, listened->name, length, listened);
-    if (!listened->hh.tbl) {
-        free(listened);
-        return NULL;
-    }
-    listened->state = WANTED;
-    TAILQ_INSERT_TAIL(list_of(listener, listened), listened, entry);
-    return listened;
-}
-
-static void move_to(struct eg_listener *listener, struct listened *listened, enum channel_state state)
-{
-    struct listened_list *from = list_of(listener, listened);
-    if (from)
-        TAILQ_REMOVE(from, listened, entry);
-    listened->lingering = false;
-    listened->state = state;
-    struct listened_list *to = list_of(listener, listened);
-    if (to)
-        TAILQ_INSERT_TAIL(to, listened, entry);
-}
-
-static void listened_free(struct eg_listener *listener, struct listened *listened)
-{
-    struct listened_list *list = list_of(listener, listened);
-    if (list)
-        TAILQ_REMOVE(list, listened, entry);
-    HASH_DEL(listener->channels, listened);
-    eg_channel_unref(listened->channel);
-    free(listened);
-}
-
 static void show_channels(struct eg_listener *listener)
 {
     eg_metrics_set(listener->metrics, EG_METRIC_PG_CHANNELS,
@@ -195,7 +95,7 @@ static void show_channels(struct eg_listener *listener)
 
 /* Its LISTEN has committed in a live session: it takes the next place, so that no cursor of an earlier LISTEN reaches
  * it. Or the session is just becoming live: the break has a place already. False: out of memory. */
-static bool announce(struct eg_listener *listener, struct listened *listened, uint64_t since)
+static bool announce(struct eg_listener *listener, struct eg_listened *listened, uint64_t since)
 {
     if (!listened->channel) {
         struct eg_channel *channel =
@@ -220,7 +120,7 @@ static bool announce(struct eg_listener *listener, struct listened *listened, ui
 }
 
 /* Its UNLISTEN has committed, or its connection is gone while that was under way. */
-static void left(struct eg_listener *listener, struct listened *listened)
+static void left(struct eg_listener *listener, struct eg_listened *listened)
 {
     eg_channel_table_remove(listener->status->channels, listened->channel);
     tell(listener, -1, (struct eg_feed_item){.kind = EG_FEED_UNLISTENED, .channel = listened->channel});
@@ -228,31 +128,23 @@ static void left(struct eg_listener *listener, struct listened *listened)
     listened->channel = NULL;
     show_channels(listener);
     if (listened->wanting > 0)
-        move_to(listener, listened, WANTED); /* wanted again meanwhile: a new channel */
+        eg_listened_move(listener->channels, listened, EG_LISTENED_WANTED); /* wanted again meanwhile: a new channel */
     else
-        listened_free(listener, listened);
+        eg_listened_remove(listener->channels, listened);
 }
 
 static void arm_linger(struct eg_listener *listener)
 {
-    const struct listened *first = TAILQ_FIRST(&listener->lingering);
+    const struct eg_listened *first = eg_listened_first(listener->channels, EG_LIST_LINGERING);
     if (first && listener->linger_timer.heap_index == 0 &&
         eg_timer_set(listener->loop, &listener->linger_timer, first->leave_ms) != 0)
         eg_log(EG_LOG_WARN, "no memory for the linger timer", EG_LOG_STR("set", listener->set->name));
 }
 
 /* Nobody wants it any more. */
-static void let_linger(struct eg_listener *listener, struct listened *listened)
+static void let_leave(struct eg_listener *listener, struct eg_listened *listened)
 {
-    if (listened->state == WANTED && !is_known(listened)) {
-        listened_free(listener, listened);
-        return;
-    }
-    if (listened->state != LISTENED)
-        return; /* looked at again when its command is over */
-    listened->leave_ms = eg_loop_now_ms(listener->loop) + listener->set->linger_ms;
-    listened->lingering = true;
-    TAILQ_INSERT_TAIL(&listener->lingering, listened, entry);
+    eg_listened_leave(listener->channels, listened, eg_loop_now_ms(listener->loop) + listener->set->linger_ms);
     arm_linger(listener);
 }
 
@@ -261,17 +153,19 @@ static void let_linger(struct eg_listener *listener, struct listened *listened)
 
 /* Sends LISTEN or UNLISTEN for up to NAMES_PER_COMMAND channels from the front of `list`, which isn't empty: to
  * UNLISTEN those that are due by `now_ms`. */
-static void send_names(struct eg_listener *listener, enum command command, struct listened_list *list, uint64_t now_ms)
+static void send_names(struct eg_listener *listener, enum command command, enum eg_listened_list list, uint64_t now_ms)
 {
     struct eg_buffer sql = EG_BUFFER_INIT;
-    struct listened *listened;
-    uint32_t count = 0, limit = TAILQ_FIRST(list)->alone ? 1 : NAMES_PER_COMMAND;
-    while (count++ < limit && (listened = TAILQ_FIRST(list)) && (limit == 1 || !listened->alone) &&
-           (command == LISTEN || listened->leave_ms <= now_ms)) {
+    struct eg_listened *listened;
+    uint32_t limit = eg_listened_first(listener->channels, list)->alone ? 1 : NAMES_PER_COMMAND;
+    listener->names = 0;
+    while (listener->names < limit && (listened = eg_listened_first(listener->channels, list)) &&
+           (limit == 1 || !listened->alone) && (command == LISTEN || listened->leave_ms <= now_ms)) {
+        listener->names++;
         eg_buffer_add_string(&sql, command == LISTEN ? "LISTEN " : "UNLISTEN ");
         eg_connection_quote(listener->connection, &sql, listened->name, listened->name_length);
         eg_buffer_add_string(&sql, ";");
-        move_to(listener, listened, command == LISTEN ? LISTENING : LEAVING);
+        eg_listened_move(listener->channels, listened, command == LISTEN ? EG_LISTENED_LISTENING : EG_LISTENED_LEAVING);
     }
     eg_buffer_add(&sql, "", 1);
     if (sql.failed) {
@@ -287,7 +181,7 @@ static void send_names(struct eg_listener *listener, enum command command, struc
 /* All known channels are LISTENed: from here on nothing of them is missed. */
 static void go_live(struct eg_listener *listener)
 {
-    struct listened *listened, *next;
+    struct eg_listened *listened = NULL;
     listener->live = true;
     listener->epoch = eg_epoch_new();
     listener->head++;
@@ -295,8 +189,8 @@ static void go_live(struct eg_listener *listener)
     eg_set_status_count_session(listener->status);
     eg_metrics_add(listener->metrics, EG_METRIC_PG_SESSIONS, 1);
     tell(listener, -1, (struct eg_feed_item){.kind = EG_FEED_BREAK, .place = listener->head, .epoch = listener->epoch});
-    HASH_ITER (hh, listener->channels, listened, next)
-        if (listened->state == LISTENED && !announce(listener, listened, listener->head)) {
+    while ((listened = eg_listened_next(listener->channels, listened)))
+        if (listened->state == EG_LISTENED_LISTENED && !announce(listener, listened, listener->head)) {
             eg_connection_fail(listener->connection, "out of memory for a channel");
             return;
         }
@@ -304,7 +198,7 @@ static void go_live(struct eg_listener *listener)
     eg_metrics_set(listener->metrics, EG_METRIC_PG_UP, 1);
     eg_set_status_set_listener(listener->status, true, "LIVE", NULL);
     eg_log(EG_LOG_INFO, "listening to PostgreSQL", EG_LOG_STR("set", listener->set->name), EG_LOG_STR("state", "LIVE"),
-           EG_LOG_INT("channels", HASH_COUNT(listener->channels)));
+           EG_LOG_INT("channels", eg_listened_count(listener->channels)));
 }
 
 /* What is due next, if nothing is under way. What is wanted must not put off an UNLISTEN, which makes room for it. */
@@ -313,54 +207,54 @@ static void next_command(struct eg_listener *listener)
     if (!eg_connection_is_ready(listener->connection) || listener->command != NONE)
         return;
     uint64_t now_ms = eg_loop_now_ms(listener->loop);
-    if (!TAILQ_EMPTY(&listener->known)) {
-        send_names(listener, LISTEN, &listener->known, now_ms);
+    if (eg_listened_first(listener->channels, EG_LIST_KNOWN)) {
+        send_names(listener, LISTEN, EG_LIST_KNOWN, now_ms);
         return;
     }
     if (!listener->live)
         go_live(listener);
     if (!listener->live)
         return;
-    const struct listened *leaving = TAILQ_FIRST(&listener->lingering);
+    const struct eg_listened *leaving = eg_listened_first(listener->channels, EG_LIST_LINGERING);
     if (leaving && leaving->leave_ms <= now_ms)
-        send_names(listener, UNLISTEN, &listener->lingering, now_ms);
-    else if (!TAILQ_EMPTY(&listener->asked))
-        send_names(listener, LISTEN, &listener->asked, now_ms);
+        send_names(listener, UNLISTEN, EG_LIST_LINGERING, now_ms);
+    else if (eg_listened_first(listener->channels, EG_LIST_ASKED))
+        send_names(listener, LISTEN, EG_LIST_ASKED, now_ms);
 }
 
 static void linger_is_over(struct eg_timer *timer)
 {
     struct eg_listener *listener = EG_CONTAINER_OF(timer, struct eg_listener, linger_timer);
     next_command(listener);
-    const struct listened *first = TAILQ_FIRST(&listener->lingering);
+    const struct eg_listened *first = eg_listened_first(listener->channels, EG_LIST_LINGERING);
     if (first && first->leave_ms > eg_loop_now_ms(listener->loop))
         arm_linger(listener);
 }
 
 static void take_listened(struct eg_listener *listener)
 {
-    struct listened *listened;
-    while ((listened = TAILQ_FIRST(&listener->under_way))) {
-        move_to(listener, listened, LISTENED);
+    struct eg_listened *listened;
+    while ((listened = eg_listened_first(listener->channels, EG_LIST_UNDER_WAY))) {
+        eg_listened_move(listener->channels, listened, EG_LISTENED_LISTENED);
         listened->alone = false;
         if (listener->live && !announce(listener, listened, listener->head + 1)) {
             eg_connection_fail(listener->connection, "out of memory for a channel");
             return;
         }
         if (!listened->permanent && listened->wanting == 0)
-            let_linger(listener, listened);
+            let_leave(listener, listened);
     }
 }
 
 static void take_unlistened(struct eg_listener *listener)
 {
-    struct listened *listened;
-    while ((listened = TAILQ_FIRST(&listener->under_way)))
+    struct eg_listened *listened;
+    while ((listened = eg_listened_first(listener->channels, EG_LIST_UNDER_WAY)))
         left(listener, listened);
 }
 
 /* A new channel whose name can't be LISTENed. */
-static void refuse(struct eg_listener *listener, struct listened *listened)
+static void refuse(struct eg_listener *listener, struct eg_listened *listened)
 {
     static const char refusal[] =
         "The database's encoding has no such character as one in this channel's name. Choose another name.";
@@ -372,19 +266,19 @@ static void refuse(struct eg_listener *listener, struct listened *listened)
                                        .name = listened->name,
                                        .refusal = refusal,
                                        .final = true});
-    listened_free(listener, listened);
+    eg_listened_remove(listener->channels, listened);
 }
 
 /* PostgreSQL has refused names for what they are. */
 static void take_refused(struct eg_listener *listener)
 {
-    struct listened *listened = TAILQ_FIRST(&listener->under_way);
-    if (TAILQ_NEXT(listened, entry)) {
-        while ((listened = TAILQ_FIRST(&listener->under_way))) {
+    struct eg_listened *listened = eg_listened_first(listener->channels, EG_LIST_UNDER_WAY);
+    if (listener->names > 1) {
+        while ((listened = eg_listened_first(listener->channels, EG_LIST_UNDER_WAY))) {
             listened->alone = true;
-            move_to(listener, listened, WANTED);
+            eg_listened_move(listener->channels, listened, EG_LISTENED_WANTED);
         }
-    } else if (is_known(listened)) {
+    } else if (eg_listened_is_known(listened)) {
         char problem[sizeof(listener->error.sentence) + 256];
         snprintf(problem, sizeof(problem), "PostgreSQL cannot LISTEN to \"%s\" of set %s: %s", listened->name,
                  listener->set->name, listener->error.sentence);
@@ -422,9 +316,9 @@ static void ready(void *context)
 static void notified(void *context, const char *name, const char *payload)
 {
     struct eg_listener *listener = context;
-    struct listened *listened = find(listener, name, strlen(name));
+    struct eg_listened *listened = eg_listened_find(listener->channels, name, strlen(name));
     eg_metrics_add(listener->metrics, EG_METRIC_NOTIFICATIONS, 1);
-    if (!listener->live || !listened || listened->state != LISTENED) {
+    if (!listener->live || !listened || listened->state != EG_LISTENED_LISTENED) {
         eg_metrics_add(listener->metrics, EG_METRIC_NOTIFICATIONS_STRAY, 1);
         return;
     }
@@ -490,20 +384,22 @@ static void idle(void *context)
 static void lost(void *context)
 {
     struct eg_listener *listener = context;
-    struct listened *listened, *next;
+    struct eg_listened *next = eg_listened_next(listener->channels, NULL);
     push_events(listener);
     listener->command = NONE;
     eg_metrics_set(listener->metrics, EG_METRIC_PG_UP, 0);
     if (listener->live)
         tell(listener, -1, (struct eg_feed_item){.kind = EG_FEED_LOST});
     listener->live = false;
-    HASH_ITER (hh, listener->channels, listened, next) {
-        if (listened->state == LEAVING)
+    while (next) {
+        struct eg_listened *listened = next;
+        next = eg_listened_next(listener->channels, listened);
+        if (listened->state == EG_LISTENED_LEAVING)
             left(listener, listened);
-        else if (!is_known(listened) && listened->wanting == 0)
-            listened_free(listener, listened);
-        else if (listened->state != WANTED)
-            move_to(listener, listened, WANTED);
+        else if (!eg_listened_is_known(listened) && listened->wanting == 0)
+            eg_listened_remove(listener->channels, listened);
+        else if (listened->state != EG_LISTENED_WANTED)
+            eg_listened_move(listener->channels, listened, EG_LISTENED_WANTED);
     }
 }
 
@@ -521,11 +417,11 @@ static void state(void *context, const char *name, const char *problem)
 
 void eg_listener_want(struct eg_listener *listener, uint32_t worker, const char *name, size_t length, uint64_t want)
 {
-    struct listened *listened = find(listener, name, length);
+    struct eg_listened *listened = eg_listened_find(listener->channels, name, length);
     const char *refusal = NULL;
-    if (!listened && HASH_COUNT(listener->channels) >= listener->set->max_channels)
+    if (!listened && eg_listened_count(listener->channels) >= listener->set->max_channels)
         refusal = "The gateway LISTENs to as many channels as it may (max_channels). Try again later.";
-    else if (!listened && !(listened = listened_new(listener, name, length, false)))
+    else if (!listened && !(listened = eg_listened_add(listener->channels, name, length, false)))
         refusal = "The gateway is out of memory. Try again later.";
     if (refusal) {
         char copy[EG_LIVE_CHANNEL_MAX_BYTES + 1];
@@ -534,29 +430,18 @@ void eg_listener_want(struct eg_listener *listener, uint32_t worker, const char 
              (struct eg_feed_item){.kind = EG_FEED_REFUSED, .want = want, .name = copy, .refusal = refusal});
         return;
     }
-    if (!listened->wanted_by[worker]) {
-        listened->wanted_by[worker] = true;
-        listened->wanting++;
-    }
-    listened->wants[worker] = want;
-    if (listened->lingering) {
-        TAILQ_REMOVE(&listener->lingering, listened, entry);
-        listened->lingering = false;
-    }
-    if (listened->state == LISTENED && listener->live)
+    eg_listened_want(listener->channels, listened, worker, want);
+    if (listened->state == EG_LISTENED_LISTENED && listener->live)
         answer_wants(listener, listened);
     next_command(listener);
 }
 
 void eg_listener_unwant(struct eg_listener *listener, uint32_t worker, const char *name, size_t length)
 {
-    struct listened *listened = find(listener, name, length);
-    if (!listened || !listened->wanted_by[worker])
+    struct eg_listened *listened = eg_listened_find(listener->channels, name, length);
+    if (!listened || !eg_listened_unwant(listened, worker))
         return;
-    listened->wanted_by[worker] = false;
-    listened->wants[worker] = 0;
-    if (--listened->wanting == 0 && !listened->permanent)
-        let_linger(listener, listened);
+    let_leave(listener, listened);
     next_command(listener);
 }
 
@@ -578,14 +463,11 @@ struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config
     listener->metrics = metrics;
     listener->sink = sink;
     listener->linger_timer.fire = linger_is_over;
-    TAILQ_INIT(&listener->known);
-    TAILQ_INIT(&listener->asked);
-    TAILQ_INIT(&listener->under_way);
-    TAILQ_INIT(&listener->lingering);
-    bool made = true;
+    listener->channels = eg_listened_table_new(workers);
+    bool made = listener->channels != NULL;
     for (size_t i = 0; made && i < set->live_count; i++)
-        if (!set->live[i].wild && !find(listener, set->live[i].text, set->live[i].length))
-            made = listened_new(listener, set->live[i].text, set->live[i].length, true) != NULL;
+        if (!set->live[i].wild && !eg_listened_find(listener->channels, set->live[i].text, set->live[i].length))
+            made = eg_listened_add(listener->channels, set->live[i].text, set->live[i].length, true) != NULL;
     if (made)
         listener->connection = eg_connection_new(loop, set, "listen", &hooks);
     if (listener->connection)
@@ -598,11 +480,9 @@ void eg_listener_free(struct eg_listener *listener)
 {
     if (!listener)
         return;
-    struct listened *listened, *next;
     eg_connection_free(listener->connection);
     eg_timer_cancel(listener->loop, &listener->linger_timer);
-    HASH_ITER (hh, listener->channels, listened, next)
-        listened_free(listener, listened);
+    eg_listened_table_free(listener->channels);
     for (size_t i = 0; i < listener->item_count; i++)
         eg_event_unref(listener->items[i].event);
     free(listener);
