@@ -19,8 +19,8 @@ ROWS = [
     ("worker", "kernel: waiting (epoll, switching)", "stack", r"epoll_wait|schedule|eventfd|exit_to_user"),
     ("worker", "kernel: system calls", "library", KERNEL),
     ("worker", "gateway: streams (collecting, sending)", "leaf",
-     r"^(flush|flush_round|send_\w+|advance|collect|add_frame|run_for|is_for|is_shared|join|label|unlabel|can_share|"
-     r"ready|half_is_alone|eg_stream\w*|worker_of|note_\w+|eg_metrics_add)"),
+     r"^(flush|flush_round|send_\w+|advance|collect|add_frame|shared_channel|is_for|join|label|unlabel|ready|"
+     r"half_is_alone|eg_stream\w*|worker_of|note_\w+|eg_metrics_add)"),
     ("worker", "gateway: journal, index, mailbox", "leaf",
      r"^(eg_subscriber\w*|eg_journal\w*|eg_feed\w*|take_feed|apply|append\w*|mark\w*|undirty|turn|eg_loop\w*|trim\w*|"
      r"entry_at|make_room|wants|find|find_\w+|put_\w+|local_of|count_of|compact|raise_to|show_journal)"),
