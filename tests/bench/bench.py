@@ -57,7 +57,8 @@ def run_works(works, options, postgres):
                 row = measure(work, server, postgres, options.seconds)
                 results[work.name].setdefault(server.name, []).append(row)
                 RESULTS.write_text(json.dumps(results, indent=1))
-    print(report.table(works, results))
+    if works:
+        print(report.table(works, results))
 
 
 def main():

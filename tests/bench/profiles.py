@@ -15,6 +15,7 @@ ROWS = [
     ("worker", "kernel: copying the bytes", "leaf", r"_copy_from_iter|copy_user|__check_object_size|import_iovec"),
     ("worker", "kernel: waking the reader", "stack", r"sock_def_readable|ep_poll_callback|__wake_up|try_to_wake_up"),
     ("worker", "kernel: loopback and the reader's side of TCP", "stack", r"net_rx_action|process_backlog|tcp_v4_rcv"),
+    ("worker", "kernel: reading requests", "stack", r"recvfrom|tcp_recvmsg"),
     ("worker", "kernel: TCP's sending side", "stack", r"tcp_sendmsg|tcp_write|tcp_push|inet_send|sock_sendmsg|release_sock"),
     ("worker", "kernel: waiting (epoll, switching)", "stack", r"epoll_wait|schedule|eventfd|exit_to_user"),
     ("worker", "kernel: system calls", "library", KERNEL),
@@ -25,6 +26,9 @@ ROWS = [
      r"^(eg_subscriber\w*|eg_journal\w*|eg_feed\w*|take_feed|apply|append\w*|mark\w*|undirty|turn|eg_loop\w*|trim\w*|"
      r"entry_at|make_room|wants|find|find_\w+|put_\w+|local_of|count_of|compact|raise_to|show_journal)"),
     ("worker", "gateway: frames", "leaf", r"^(eg_event\w*|frame_new|add_\w+|eg_frame\w*|eg_buffer\w*|eg_cursor\w*|chunk_head)"),
+    ("worker", "jansson: is it JSON?", "library", r"jansson"),
+    ("worker", "libmicrohttpd: requests and answers", "library", r"microhttpd"),
+    ("worker", "gateway: requests, publishing", "library", r"pg_eventgate"),
     ("worker", "libc (sending, memory)", "library", r"libc|vdso|pthread|ld-linux"),
     ("postgres", "kernel: reading from PostgreSQL", "stack", r"recv|unix_stream|sock_read"),
     ("postgres", "kernel: waking the worker", "stack", r"eventfd|ksys_write|vfs_write"),
@@ -52,7 +56,7 @@ def row_of(thread, frames):
             continue
         if any(re.search(pattern, text) for text in looked_at):
             return who, name
-    return (thread, "other")
+    return (thread.split()[0], "other")
 
 
 def samples(data):
@@ -79,7 +83,7 @@ def profile(server, run, unit):
         recording.terminate()
         recording.wait()
         rows = collections.Counter(row_of(thread, frames) for thread, frames in samples(data.name))
-    each_ns = result["server_cpu_s"] / result[{"delivery": "deliveries", "event": "events"}[unit]] * 1e9
+    each_ns = result["server_cpu_s"] / result[{"delivery": "deliveries", "event": "events", "POST": "posts"}[unit]] * 1e9
     total = sum(rows.values())
     print(f"| thread | where | share | ns per {unit} |\n|---|---|---|---|")
     order = {(who, name): number for number, (who, name, _, _) in enumerate(ROWS)}
@@ -106,9 +110,20 @@ def events(postgres, seconds):
         profile(server, run, "event")
 
 
+def posts(postgres, seconds):
+    def run():
+        result = load("post", server, "--connections", 32, "--seconds", seconds, publish=False)
+        return result | {"posts": result["posts_per_s"] * seconds}
+
+    with EventGateway(postgres) as server:
+        print("**32 connections that POST: a POST**, and the event that comes back\n")
+        profile(server, run, "POST")
+
+
 def measure(postgres, options):
     if not shutil.which("perf"):
         print("The profile needs perf (Debian: linux-perf).")
         return
     deliveries(postgres, options.seconds or 5)
     events(postgres, options.seconds or 5)
+    posts(postgres, options.seconds or 5)
