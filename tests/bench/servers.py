@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 
 from kit.gateway import ROOT, Gateway
 from kit.wait import until
@@ -30,6 +31,11 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def processor_clock(pid):
+    """What clock_getcpuclockid(3) returns, which Python lacks: the clock of all threads of a process."""
+    return ~pid << 3 | 2
 
 
 def accepts(port):
@@ -81,11 +87,8 @@ class Server:
         return found
 
     def cpu_seconds(self):
-        ticks = 0
-        for pid in self.pids():
-            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        """As the scheduler counts it: the ticks of 10 ms in /proc are as much as a hundred events cost."""
+        return sum(time.clock_gettime(processor_clock(pid)) for pid in self.pids())
 
     def resident_bytes(self):
         """Private memory and its share of what is shared, so that nothing is counted twice."""
