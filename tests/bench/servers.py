@@ -221,7 +221,7 @@ class Node(Server):
 
 
 def load(work, server, *arguments, streams=None, publish=True):
-    """Runs the load generator against a server and returns what it says, with the server's processor seconds."""
+    """Runs the load generator against a server and returns what it says, with the server's processor seconds and when (CLOCK_MONOTONIC)."""
     command = [*pinned(CPUS[0]), str(LOAD), work, "--channels", str(server.channels), "--channel", "bench/%u",
                "--server", server.post_at() if work == "post" else server.subscribe_at(), *map(str, arguments)]
     if streams:
@@ -232,14 +232,15 @@ def load(work, server, *arguments, streams=None, publish=True):
     marks = {}
     for line in process.stderr:
         if line.strip() in ("begin", "end"):
-            marks[line.strip()] = server.cpu_seconds()
+            marks[line.strip()] = server.cpu_seconds(), time.monotonic()
         else:
             raise SystemExit(f"{server.name}, {work}: {line}")
     output = process.stdout.read()
     assert process.wait() == 0, (command, output)
     result = json.loads(output)
     if marks:
-        result["server_cpu_s"] = marks["end"] - marks["begin"]
+        (cpu_before_s, result["begin_s"]), (cpu_after_s, result["end_s"]) = marks["begin"], marks["end"]
+        result["server_cpu_s"] = cpu_after_s - cpu_before_s
     assert result.get("gaps", 0) == 0, (server.name, work, result)
     return result
 
