@@ -13,6 +13,7 @@ from servers import EventGateway, Raw, load  # noqa: E402
 
 COLORS = {"pg_eventgate": "#1f5fa8", "raw loop": "#9a9a9a", "deliveries": "#1f5fa8", "cost": "#b5532a"}
 DELIVERIES_PER_S = 50_000
+MANY = 10_000  # streams, over the channels
 
 
 def pace(server, streams, rate, seconds):
@@ -25,18 +26,17 @@ def per_delivery(result):
 
 def against_streams(postgres, seconds):
     for streams in (10, 100, 1000, 5000, 10000, 19000):
-        rate = max(DELIVERIES_PER_S // streams, 1)
+        rate = round(DELIVERIES_PER_S / streams)
         for name, kind in (("pg_eventgate", EventGateway), ("raw loop", Raw)):
             with kind(postgres) as server:
                 yield streams, name, per_delivery(pace(server, streams, rate, seconds))
 
 
 def against_channels(postgres, seconds):
-    for channels in (1, 10, 100, 1000):
-        rate = max(channels * 2, 20)  # 20,000 deliveries a second, or what 20 events make
+    for channels in (1, 10, 100, 1000, 5000):
         for name, kind in (("pg_eventgate", EventGateway), ("raw loop", Raw)):
             with kind(postgres, channels) as server:
-                yield channels, name, per_delivery(pace(server, 10000, rate, seconds))
+                yield channels, name, per_delivery(pace(server, MANY, 2 * channels, seconds))
 
 
 def against_sets(postgres, seconds):
@@ -55,8 +55,11 @@ def against_workers(postgres, seconds):
 
 
 class Curve:
-    def __init__(self, name, title, axis, units, measure):
+    """`deliveries_of_event`: how many there are at a place of the axis; None: costs are not of deliveries."""
+
+    def __init__(self, name, title, axis, units, measure, deliveries_of_event=None):
         self.name, self.title, self.axis, self.units, self.measure = name, title, axis, units, measure
+        self.deliveries_of_event = deliveries_of_event
         self.points = {}
 
     def run(self, postgres, seconds):
@@ -66,16 +69,20 @@ class Curve:
     def medians(self, line):
         return {x: statistics.median(values) for x, values in self.points[line].items()}
 
+    def cell(self, line, x, scale=1):
+        values = [value * scale for value in self.points[line][x]]
+        middle = f"{statistics.median(values):,.2f}"
+        return middle if len(values) == 1 else f"{middle} ({min(values):,.2f} to {max(values):,.2f})"
+
     def table(self):
-        lines = list(self.points)
-        xs = list(self.points[lines[0]])
-        rows = [f"| {self.axis} | " + " | ".join(f"{line}, {self.units[line]}" for line in lines) + " |",
-                "|---" * (len(lines) + 1) + "|"]
-        for x in xs:
-            cells = [f"{self.medians(line)[x]:,.2f} ({min(self.points[line][x]):,.2f} to {max(self.points[line][x]):,.2f})"
-                     for line in lines]
-            rows.append(f"| {x:,} | " + " | ".join(cells) + " |")
-        return f"**{self.title}**\n\n" + "\n".join(rows) + "\n"
+        head = [self.axis, *(f"{line}, {self.units[line]}" for line in self.points)]
+        rows = [[f"{x:,}", *(self.cell(line, x) for line in self.points)] for x in next(iter(self.points.values()))]
+        if self.deliveries_of_event:
+            head.append("pg_eventgate, µs of CPU per event")
+            for row, x in zip(rows, self.points["pg_eventgate"]):
+                row.append(self.cell("pg_eventgate", x, self.deliveries_of_event(x)))
+        lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+        return "\n".join([f"**{self.title}**", "", lines[0], "|---" * len(head) + "|", *lines[1:]]) + "\n"
 
     def plot(self, folder):
         figure, axes = plt.subplots()
@@ -106,9 +113,10 @@ class Curve:
 
 def curves():
     both = {"pg_eventgate": "µs of CPU per delivery", "raw loop": "µs of CPU per delivery"}
-    return [Curve("streams", "Cost of a delivery: one channel, 50,000 deliveries/s", "streams", both, against_streams),
-            Curve("channels", "Cost of a delivery: 10,000 streams over some channels", "channels", both,
-                  against_channels),
+    return [Curve("streams", "Cost of a delivery: one channel, about 50,000 deliveries/s", "streams", both,
+                  against_streams, lambda streams: streams),
+            Curve("channels", "Cost of a delivery: 10,000 streams over the channels, 20,000 deliveries/s", "channels", both,
+                  against_channels, lambda channels: MANY / channels),
             Curve("sets", "Cost of an event: 16 streams on each set, 500 events/s in all", "sets",
                   {"pg_eventgate": "µs of CPU per event"}, against_sets),
             Curve("workers", "Workers: one channel, 1,000 streams, saturated, two cores for all", "workers",

@@ -19,7 +19,7 @@
 
 #include "load/address.h"
 
-#define CHANNELS 1024
+#define CHANNELS 8192
 #define FRAMES_BYTES (1u << 20)
 
 enum kind { LISTENER, PUBLISHER_LISTENER, PUBLISHER, STREAM };
