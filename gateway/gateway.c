@@ -137,15 +137,17 @@ static void deliver_submission(struct eg_message *message, void *context)
     free(submission);
 }
 
-static int admit(void *context, uint32_t set, size_t items, size_t bytes)
+static int admit(void *context, uint32_t set, bool durable, size_t items, size_t bytes)
 {
     const struct gateway *gateway = context;
+    (void)durable;
     return eg_publisher_admit(gateway->publishers[set], items, bytes);
 }
 
-static void release(void *context, uint32_t set, size_t items, size_t bytes)
+static void release(void *context, uint32_t set, bool durable, size_t items, size_t bytes)
 {
     const struct gateway *gateway = context;
+    (void)durable;
     eg_publisher_release(gateway->publishers[set], items, bytes);
 }
 
@@ -154,7 +156,7 @@ static void publish(void *context, struct eg_publication *publication)
     struct gateway *gateway = context;
     struct submission *submission = malloc(sizeof(*submission));
     if (!submission) {
-        release(context, publication->set, publication->count, publication->bytes);
+        release(context, publication->set, publication->durable, publication->count, publication->bytes);
         for (size_t i = 0; i < publication->count; i++)
             publication->items[i].outcome = EG_OUTCOME_UNAVAILABLE;
         publication->done(publication);
@@ -163,6 +165,17 @@ static void publish(void *context, struct eg_publication *publication)
     submission->message.deliver = deliver_submission;
     submission->publication = publication;
     eg_mailbox_post(&gateway->postgres_mailbox, &submission->message);
+}
+
+static void look(void *context, uint32_t set, uint32_t worker, uint64_t number)
+{
+    (void)context, (void)set, (void)worker, (void)number;
+}
+
+static void read_log(void *context, uint32_t set, struct eg_log_request *request)
+{
+    (void)context, (void)set;
+    request->done(request);
 }
 
 static void worker_drained(void *context)
@@ -362,7 +375,8 @@ static int make_shared(struct gateway *gateway)
     shared->config = config;
     shared->worker_count = config->workers;
     shared->started_us = eg_wall_us();
-    shared->port = (struct eg_worker_port){gateway, post_want, post_unwant, admit, release, publish, worker_drained};
+    shared->port = (struct eg_worker_port){gateway, post_want, post_unwant, admit,         release,
+                                           publish, look,      read_log,    worker_drained};
     shared->counts = eg_intake_counts_new();
     shared->statuses = calloc(config->set_count, sizeof(*shared->statuses));
     if (!shared->counts || !shared->statuses)

@@ -42,59 +42,123 @@ static void add_data(struct eg_buffer *buffer, const char *payload, size_t lengt
         eg_buffer_add_json_string(buffer, payload, length);
 }
 
+/* What an event is made of; all borrowed. */
+struct source {
+    struct eg_channel *channel;
+    const struct eg_cursor *cursor;
+    uint64_t place;
+    bool durable;
+    struct eg_bytes payload, type, trace;
+    int64_t time_us;
+};
+
 /* Where the parts of the JSON form are. */
 struct parts {
     size_t time, data, data_length;
 };
 
-static struct parts add_json(struct eg_buffer *json, const struct eg_channel *channel, const struct eg_epoch *epoch,
-                             uint64_t place, const char *payload, size_t length, int64_t received_us)
+static void add_id(struct eg_buffer *json, const struct source *source)
+{
+    if (!source->durable) {
+        eg_buffer_add(json, source->cursor->epoch.text, EG_EPOCH_LENGTH);
+        eg_buffer_add_string(json, "-");
+        eg_buffer_add_unsigned(json, source->cursor->place);
+        return;
+    }
+    eg_buffer_add_string(json, source->cursor->tag);
+    eg_buffer_add_string(json, ".");
+    eg_buffer_add_unsigned(json, source->cursor->position);
+}
+
+static void add_member(struct eg_buffer *json, const char *name, struct eg_bytes text)
+{
+    if (text.length == 0)
+        return;
+    eg_buffer_add_string(json, name);
+    eg_buffer_add_json_string(json, text.data, text.length);
+}
+
+static struct parts add_json(struct eg_buffer *json, const struct source *source)
 {
     struct parts parts;
     char time_text[TIME_LENGTH];
-    format_time(received_us, time_text);
+    format_time(source->time_us, time_text);
     eg_buffer_add_string(json, "{\"id\":\"");
-    eg_buffer_add(json, epoch->text, EG_EPOCH_LENGTH);
-    eg_buffer_add_string(json, "-");
-    eg_buffer_add_unsigned(json, place);
+    add_id(json, source);
     eg_buffer_add_string(json, "\",\"channel\":");
-    eg_buffer_add_json_string(json, channel->name, channel->name_length);
+    eg_buffer_add_json_string(json, source->channel->name, source->channel->name_length);
+    add_member(json, ",\"type\":", source->type);
     eg_buffer_add_string(json, ",\"time\":\"");
     parts.time = json->length;
     eg_buffer_add(json, time_text, TIME_LENGTH);
-    eg_buffer_add_string(json, "\",\"data\":");
+    eg_buffer_add_string(json, "\"");
+    add_member(json, ",\"trace\":", source->trace);
+    eg_buffer_add_string(json, ",\"data\":");
     parts.data = json->length;
-    add_data(json, payload, length);
+    if (source->durable) /* PostgreSQL has seen to it that it is JSON */
+        eg_json_add_one_line(json, source->payload.data, source->payload.length);
+    else
+        add_data(json, source->payload.data, source->payload.length);
     parts.data_length = json->length - parts.data;
     eg_buffer_add_string(json, "}");
     return parts;
 }
 
-struct eg_event *eg_event_new_live(struct eg_channel *channel, struct eg_epoch epoch, uint64_t place,
-                                   const char *payload, size_t length, int64_t received_us)
+/* Copies the bytes to `at`, and moves it behind them. */
+static struct eg_bytes keep(char **at, struct eg_bytes bytes)
+{
+    struct eg_bytes kept = {*at, bytes.length};
+    if (bytes.length > 0)
+        memcpy(*at, bytes.data, bytes.length);
+    *at += bytes.length;
+    return kept;
+}
+
+static struct eg_event *event_new(const struct source *source)
 {
     struct eg_event *event = NULL;
     struct eg_buffer json = EG_BUFFER_INIT;
-    struct parts parts = add_json(&json, channel, &epoch, place, payload, length, received_us);
+    struct parts parts = add_json(&json, source);
     if (!json.failed)
-        event = malloc(sizeof(*event) + length + json.length);
+        event = malloc(sizeof(*event) + source->payload.length + source->type.length + json.length);
     if (event) {
         char *text = (char *)event + sizeof(*event);
         memset(event, 0, sizeof(*event));
         event->references = 1;
-        event->channel = eg_channel_ref(channel);
-        event->place = place;
-        event->epoch = epoch;
-        memcpy(text, payload, length);
-        event->payload = (struct eg_bytes){text, length};
-        text += length;
-        memcpy(text, json.data, json.length);
-        event->json = (struct eg_bytes){text, json.length};
-        event->time = (struct eg_bytes){text + parts.time, TIME_LENGTH};
-        event->data = (struct eg_bytes){text + parts.data, parts.data_length};
+        event->channel = eg_channel_ref(source->channel);
+        event->durable = source->durable;
+        event->place = source->place;
+        event->cursor = *source->cursor;
+        event->payload = keep(&text, source->payload);
+        event->type = keep(&text, source->type);
+        event->json = keep(&text, (struct eg_bytes){json.data, json.length});
+        event->time = (struct eg_bytes){event->json.data + parts.time, TIME_LENGTH};
+        event->data = (struct eg_bytes){event->json.data + parts.data, parts.data_length};
     }
     eg_buffer_done(&json);
     return event;
+}
+
+struct eg_event *eg_event_new_live(struct eg_channel *channel, const struct eg_cursor *cursor, const char *payload,
+                                   size_t length, int64_t received_us)
+{
+    return event_new(&(struct source){.channel = channel,
+                                      .cursor = cursor,
+                                      .place = cursor->place,
+                                      .payload = {payload, length},
+                                      .time_us = received_us});
+}
+
+struct eg_event *eg_event_new_durable(struct eg_channel *channel, const struct eg_event_row *row)
+{
+    return event_new(&(struct source){.channel = channel,
+                                      .cursor = &row->cursor,
+                                      .place = row->place,
+                                      .durable = true,
+                                      .payload = row->data,
+                                      .type = row->type,
+                                      .trace = row->trace,
+                                      .time_us = row->appended_us});
 }
 
 struct eg_event *eg_event_ref(struct eg_event *event)
@@ -119,5 +183,5 @@ void eg_event_unref(struct eg_event *event)
 
 size_t eg_event_bytes(const struct eg_event *event)
 {
-    return sizeof(*event) + event->payload.length + event->json.length;
+    return sizeof(*event) + event->payload.length + event->type.length + event->json.length;
 }

@@ -55,9 +55,11 @@ void eg_feed_item_done(struct eg_feed_item *item)
 {
     eg_event_unref(item->event);
     eg_channel_unref(item->channel);
+    eg_log_jumps_unref(item->jumps);
     free(item->name);
     item->event = NULL;
     item->channel = NULL;
+    item->jumps = NULL;
     item->name = NULL;
 }
 
@@ -77,16 +79,18 @@ void eg_feed_free(struct eg_feed *feed)
 
 /* --- dropping (with the lock) ------------------------------------------------------------------------------------- */
 
-/* Remembers that events of the channel up to `place` never arrive. */
-static void note_dropped(struct eg_feed *feed, struct eg_channel *channel, uint64_t place)
+/* Remembers that events of its channel up to this one never arrive. */
+static void note_dropped(struct eg_feed *feed, const struct eg_event *event)
 {
+    struct eg_channel *channel = event->channel;
     struct eg_channel_slot *slot = &channel->slots[feed->worker];
     if (slot->dropped == 0) {
         slot->next_dropped = feed->dropped_channels;
         feed->dropped_channels = eg_channel_ref(channel);
         feed->dropped_channel_count++;
     }
-    slot->dropped = place;
+    slot->dropped = event->place;
+    slot->dropped_position = event->durable ? event->cursor.position : 0;
     feed->dropped++;
 }
 
@@ -95,7 +99,7 @@ static void drop_oldest_event(struct eg_feed *feed)
     while (!feed->filling.items[feed->oldest].event)
         feed->oldest++;
     struct eg_feed_item *item = &feed->filling.items[feed->oldest++];
-    note_dropped(feed, item->event->channel, item->place);
+    note_dropped(feed, item->event);
     feed->events--;
     feed->bytes -= eg_event_bytes(item->event);
     feed->holes++;
@@ -167,6 +171,8 @@ static bool push_one(struct eg_feed *feed, const struct eg_feed_item *item)
     feed->filling.count++;
     if (item->channel)
         eg_channel_ref(item->channel);
+    if (item->jumps)
+        eg_log_jumps_ref(item->jumps);
     if (item->event) {
         eg_event_ref(item->event);
         feed->events++;
@@ -211,7 +217,8 @@ static void put_dropped_first(struct eg_feed *feed)
     for (struct eg_feed_item *item = filling->items; feed->dropped_channels; item++) {
         struct eg_channel *channel = feed->dropped_channels;
         struct eg_channel_slot *slot = &channel->slots[feed->worker];
-        *item = (struct eg_feed_item){.kind = EG_FEED_DROPPED, .place = slot->dropped, .channel = channel};
+        *item = (struct eg_feed_item){
+            .kind = EG_FEED_DROPPED, .place = slot->dropped, .position = slot->dropped_position, .channel = channel};
         feed->dropped_channels = slot->next_dropped;
         slot->next_dropped = NULL;
         slot->dropped = 0;

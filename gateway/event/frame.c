@@ -57,12 +57,18 @@ static void add_cloudevent(struct eg_buffer *buffer, const struct eg_event *even
     eg_buffer_add_string(&source, "/channels/");
     add_path(&source, channel->name, channel->name_length);
     eg_buffer_add_string(buffer, "{\"specversion\":\"1.0\",\"id\":\"");
-    eg_buffer_add_string(buffer, event->epoch.text);
-    eg_buffer_add_string(buffer, "-");
-    eg_buffer_add_unsigned(buffer, event->place);
+    if (event->durable)
+        eg_buffer_add_format(buffer, "%s.%" PRIu64, event->cursor.tag, event->cursor.position);
+    else
+        eg_buffer_add_format(buffer, "%s-%" PRIu64, event->cursor.epoch.text, event->cursor.place);
     eg_buffer_add_string(buffer, "\",\"source\":");
     eg_buffer_add_json_string(buffer, source.data ? source.data : "", source.length);
-    eg_buffer_add_string(buffer, ",\"type\":\"pg_eventgate.event\",\"subject\":");
+    eg_buffer_add_string(buffer, ",\"type\":");
+    if (event->type.length > 0)
+        eg_buffer_add_json_string(buffer, event->type.data, event->type.length);
+    else
+        eg_buffer_add_string(buffer, "\"pg_eventgate.event\"");
+    eg_buffer_add_string(buffer, ",\"subject\":");
     eg_buffer_add_json_string(buffer, channel->name, channel->name_length);
     eg_buffer_add_string(buffer, ",\"time\":\"");
     add_bytes(buffer, event->time);
@@ -81,15 +87,19 @@ static void add_document(struct eg_buffer *buffer, const struct eg_event *event,
         add_bytes(buffer, event->json);
 }
 
-static void add_sse(struct eg_buffer *buffer, const struct eg_event *event, struct eg_format format)
+static void add_name(struct eg_buffer *buffer, struct eg_bytes name)
 {
-    struct eg_cursor cursor;
-    char text[EG_CURSOR_SIZE];
-    if (format.name == EG_EVENT_NAME_CHANNEL) {
-        eg_buffer_add_string(buffer, "event: ");
-        eg_buffer_add(buffer, event->channel->name, event->channel->name_length);
-        eg_buffer_add_string(buffer, "\n");
-    }
+    eg_buffer_add_string(buffer, "event: ");
+    add_bytes(buffer, name);
+    eg_buffer_add_string(buffer, "\n");
+}
+
+static void add_sse(struct eg_buffer *buffer, const struct eg_event *event, struct eg_format format, const char *cursor)
+{
+    if (format.name == EG_EVENT_NAME_CHANNEL)
+        add_name(buffer, (struct eg_bytes){event->channel->name, event->channel->name_length});
+    else if (format.name == EG_EVENT_NAME_TYPE && event->type.length > 0)
+        add_name(buffer, event->type);
     if (format.payload == EG_PAYLOAD_RAW) {
         add_raw_data(buffer, event->payload);
     } else {
@@ -97,17 +107,16 @@ static void add_sse(struct eg_buffer *buffer, const struct eg_event *event, stru
         add_document(buffer, event, format.payload);
         eg_buffer_add_string(buffer, "\n");
     }
-    eg_event_cursor(event, &cursor);
-    eg_cursor_format(&cursor, text);
     eg_buffer_add_string(buffer, "id: ");
-    eg_buffer_add_string(buffer, text);
+    eg_buffer_add_string(buffer, cursor);
     eg_buffer_add_string(buffer, "\n\n");
 }
 
-static void add_inner(struct eg_buffer *buffer, const struct eg_event *event, struct eg_format format)
+void eg_frame_add_event(struct eg_buffer *buffer, const struct eg_event *event, struct eg_format format,
+                        const char *cursor)
 {
     if (format.transport == EG_TRANSPORT_SSE) {
-        add_sse(buffer, event, format);
+        add_sse(buffer, event, format, cursor);
         return;
     }
     add_document(buffer, event, format.payload);
@@ -131,8 +140,9 @@ static struct eg_frame *frame_new(const struct eg_event *event, struct eg_format
 {
     struct eg_buffer inner = EG_BUFFER_INIT;
     struct eg_frame *frame = NULL;
-    char head[CHUNK_HEAD_SIZE];
-    add_inner(&inner, event, format);
+    char head[CHUNK_HEAD_SIZE], cursor[EG_CURSOR_SIZE];
+    eg_cursor_format(&event->cursor, cursor);
+    eg_frame_add_event(&inner, event, format, cursor);
     size_t head_length = chunk_head(head, inner.length);
     if (!inner.failed)
         frame = malloc(sizeof(*frame) + head_length + inner.length + 2);
@@ -177,11 +187,6 @@ const struct eg_frame *eg_event_frame(struct eg_event *event, struct eg_format f
             return found;
         }
     }
-}
-
-void eg_event_cursor(const struct eg_event *event, struct eg_cursor *ret_cursor)
-{
-    *ret_cursor = (struct eg_cursor){.has_live = true, .epoch = event->epoch, .place = event->place};
 }
 
 /* --- what is a subscriber's own ------------------------------------------------------------------------------------

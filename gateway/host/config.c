@@ -375,20 +375,32 @@ void eg_config_reload(const struct eg_config *in_use, const struct eg_config *lo
     *settings = settings_now;
 }
 
-int eg_config_find_set(const struct eg_config *config, const char *channel, size_t length, bool *ret_exact)
+/* Looks the name up in one of a set's lists; true if it is listed by name. */
+static bool find_in(const struct eg_config_channel *list, size_t count, const char *channel, size_t length,
+                    struct eg_config_place here, struct eg_config_place *place)
 {
-    int found = -1;
-    *ret_exact = false;
-    for (size_t s = 0; s < config->set_count && !*ret_exact; s++)
-        for (size_t i = 0; i < config->sets[s].live_count; i++) {
-            const struct eg_config_channel *live = &config->sets[s].live[i];
-            if (!eg_pattern_matches(live->text, live->length, channel, length))
-                continue;
-            found = (int)s;
-            if (!live->wild) {
-                *ret_exact = true;
-                break;
-            }
-        }
-    return found;
+    for (size_t i = 0; i < count; i++) {
+        if (!eg_pattern_matches(list[i].text, list[i].length, channel, length))
+            continue;
+        *place = here;
+        place->exact = !list[i].wild;
+        if (place->exact)
+            return true;
+    }
+    return false;
+}
+
+struct eg_config_place eg_config_find(const struct eg_config *config, const char *channel, size_t length)
+{
+    struct eg_config_place place = {.set = -1};
+    for (size_t s = 0; s < config->set_count; s++) {
+        const struct eg_config_set *set = &config->sets[s];
+        struct eg_config_place here = {.set = (int)s};
+        if (find_in(set->live, set->live_count, channel, length, here, &place))
+            break;
+        here.durable = true;
+        if (find_in(set->durable, set->durable_count, channel, length, here, &place))
+            break;
+    }
+    return place;
 }

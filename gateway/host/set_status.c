@@ -15,6 +15,7 @@ int eg_set_status_init(struct eg_set_status *status)
         return -ENOMEM;
     status->facts.listener_state = "new";
     status->facts.publisher_state = "new";
+    status->facts.reader_state = status->facts.appender_state = "";
     status->facts.queue_usage = -1;
     int error = pthread_mutex_init(&status->lock, NULL);
     return error ? -error : 0;
@@ -67,6 +68,31 @@ void eg_set_status_set_publisher(struct eg_set_status *status, bool publishing, 
     pthread_mutex_lock(&status->lock);
     status->facts.publishing = publishing;
     status->facts.publisher_state = state;
+    pthread_mutex_unlock(&status->lock);
+}
+
+void eg_set_status_set_reader(struct eg_set_status *status, bool reading, const char *state, const char *problem)
+{
+    pthread_mutex_lock(&status->lock);
+    status->facts.reading = reading;
+    status->facts.reader_state = state;
+    snprintf(status->facts.log_problem, sizeof(status->facts.log_problem), "%s", problem ? problem : "");
+    pthread_mutex_unlock(&status->lock);
+}
+
+void eg_set_status_set_appender(struct eg_set_status *status, bool appending, const char *state)
+{
+    pthread_mutex_lock(&status->lock);
+    status->facts.appending = appending;
+    status->facts.appender_state = state;
+    pthread_mutex_unlock(&status->lock);
+}
+
+void eg_set_status_set_log(struct eg_set_status *status, const char *tag, uint64_t position)
+{
+    pthread_mutex_lock(&status->lock);
+    snprintf(status->facts.tag, sizeof(status->facts.tag), "%s", tag);
+    status->facts.position = position;
     pthread_mutex_unlock(&status->lock);
 }
 

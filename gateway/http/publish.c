@@ -184,7 +184,6 @@ static void exchange_gone(struct eg_exchange *exchange)
 static bool check_row(struct posting *posting, struct eg_exchange *exchange, size_t index)
 {
     struct row *row = &posting->rows[index];
-    bool exact;
     const char *problem = eg_channel_name_problem(row->channel.data, row->channel.length);
     if (problem) {
         char detail[200];
@@ -192,7 +191,7 @@ static bool check_row(struct posting *posting, struct eg_exchange *exchange, siz
         refuse_row(exchange, EG_PROBLEM_BAD_CHANNEL, posting, index, detail);
         return false;
     }
-    int set = eg_config_find_set(posting->worker->shared->config, row->channel.data, row->channel.length, &exact);
+    int set = eg_config_find(posting->worker->shared->config, row->channel.data, row->channel.length).set;
     if (set < 0 || row->channel.length > EG_LIVE_CHANNEL_MAX_BYTES) {
         eg_unknown_channel(posting->worker, exchange, row->channel);
         return false;
@@ -263,12 +262,14 @@ static int admit_all(struct posting *posting)
     const struct eg_worker_port *port = &posting->worker->shared->port;
     for (size_t i = 0; i < posting->part_count; i++) {
         const struct eg_publication *publication = posting->parts[i].publication;
-        int error = port->admit(port->context, publication->set, publication->count, publication->bytes);
+        int error =
+            port->admit(port->context, publication->set, publication->durable, publication->count, publication->bytes);
         if (!error)
             continue;
         while (i-- > 0) {
             publication = posting->parts[i].publication;
-            port->release(port->context, publication->set, publication->count, publication->bytes);
+            port->release(port->context, publication->set, publication->durable, publication->count,
+                          publication->bytes);
         }
         return error;
     }

@@ -47,8 +47,8 @@ static int refuse(struct eg_selection *selection, const char *format, struct eg_
 
 static int select_name(const struct eg_config *config, struct eg_selection *selection, struct eg_bytes name)
 {
-    bool exact;
-    int set = eg_config_find_set(config, name.data, name.length, &exact);
+    struct eg_config_place place = eg_config_find(config, name.data, name.length);
+    int set = place.set;
     if (set < 0 || name.length > EG_LIVE_CHANNEL_MAX_BYTES) {
         selection->unknown = name;
         return -ENOENT;
@@ -60,7 +60,7 @@ static int select_name(const struct eg_config *config, struct eg_selection *sele
                       "\"%.*s\" is of another channel set than the channels before it: one stream reads from one set. "
                       "Open a stream for each set (GET /channels shows which is where).%s",
                       name, "");
-    return select_channel(selection, name, exact);
+    return select_channel(selection, name, place.exact);
 }
 
 static bool set_has_match(const struct eg_config_set *set, struct eg_bytes pattern)

@@ -86,6 +86,10 @@ static void apply(struct eg_worker_set *set, struct eg_feed_item *item)
     case EG_FEED_BREAK:
         append_break(set, item);
         break;
+    case EG_FEED_LOG:
+    case EG_FEED_LOG_BREAK:
+    case EG_FEED_LOOKED:
+        break;
     }
 }
 

@@ -322,8 +322,8 @@ static void notified(void *context, const char *name, const char *payload)
         eg_metrics_add(listener->metrics, EG_METRIC_NOTIFICATIONS_STRAY, 1);
         return;
     }
-    struct eg_event *event = eg_event_new_live(listened->channel, listener->epoch, listener->head + 1, payload,
-                                               strlen(payload), eg_wall_us());
+    const struct eg_cursor cursor = {.has_live = true, .epoch = listener->epoch, .place = listener->head + 1};
+    struct eg_event *event = eg_event_new_live(listened->channel, &cursor, payload, strlen(payload), eg_wall_us());
     if (!event) { /* the next session's break is the gap */
         eg_metrics_add(listener->metrics, EG_METRIC_NOTIFICATIONS_LOST, 1);
         push_events(listener);

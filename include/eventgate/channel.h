@@ -17,6 +17,7 @@
 struct eg_channel_slot {
     void *local;                     /* owned by the worker: its eg_journal_channel, or NULL */
     uint64_t dropped;                /* guarded by the worker's feed: last place dropped there, 0 none */
+    uint64_t dropped_position;       /* guarded by the worker's feed: durable: its position in the log */
     struct eg_channel *next_dropped; /* guarded by the worker's feed */
 };
 

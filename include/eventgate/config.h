@@ -46,6 +46,8 @@ struct eg_config_set {
     char *postgres; /* conninfo or URI; "" for libpq's defaults */
     struct eg_config_channel *live;
     size_t live_count;
+    struct eg_config_channel *durable; /* names and patterns of channels that the database's log keeps */
+    size_t durable_count;
     uint32_t linger_ms;
     uint32_t journal_events;
     uint64_t journal_bytes;
@@ -102,7 +104,12 @@ void eg_config_markdown(struct eg_buffer *buffer);
 void eg_config_reload(const struct eg_config *in_use, const struct eg_config *loaded, struct eg_settings *settings,
                       void (*changed)(void *context, const char *option, bool now), void *context);
 
-/* The set that a channel name belongs to: index into `sets`, or -1. `ret_exact`: it is listed by name. */
-int eg_config_find_set(const struct eg_config *config, const char *channel, size_t length, bool *ret_exact);
+/* What a name is in the configuration. */
+struct eg_config_place {
+    int set;      /* index into `sets`, or -1: no set has it */
+    bool durable; /* else live */
+    bool exact;   /* listed by name, not by a pattern */
+};
+struct eg_config_place eg_config_find(const struct eg_config *config, const char *channel, size_t length);
 
 #endif

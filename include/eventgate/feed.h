@@ -15,29 +15,39 @@
 #include "eventgate/channel.h"
 #include "eventgate/cursor.h"
 #include "eventgate/event.h"
+#include "eventgate/log_jumps.h"
 
 enum eg_feed_kind {
     EG_FEED_EVENT,      /* `event`, at `place` */
-    EG_FEED_DROPPED,    /* events of `channel` up to `place` never reach this worker (made by the feed itself) */
+    EG_FEED_DROPPED,    /* events of `channel` up to `place` (and log position `position`) never reach this worker (made
+                           by the feed itself) */
     EG_FEED_LISTENED,   /* `channel` is LISTENed without a break since `place`; answers the want of number `want` (0:
                            none) */
     EG_FEED_UNLISTENED, /* `channel` is no longer listened to */
     EG_FEED_REFUSED,    /* want number `want` of the channel called `name` cannot be met: `refusal` */
     EG_FEED_LOST,       /* the LISTEN connection is gone; nothing arrives until EG_FEED_BREAK */
     EG_FEED_BREAK,      /* all channels are LISTENed on a new connection: `epoch` begins at `place`, which it takes for
-                           itself. Also the very first item of a set. */
+                           itself. Also the very first item of a set's live channels. */
+    EG_FEED_LOG, /* the log has been read up to `position`: all of this set's events up to there have been fed. The
+                    first one, and each after a reconnect, has `tag` and `jumps`, too */
+    EG_FEED_LOG_BREAK, /* the log lost its tail: what was fed with positions beyond `from` is no longer in it, and it
+                          goes on at `position`. Takes `place` for itself */
+    EG_FEED_LOOKED, /* answers look number `want`: the log was read after that was asked for; EG_FEED_LOG came before */
 };
 
 struct eg_feed_item {
     enum eg_feed_kind kind;
     uint64_t place;
     uint64_t want;
-    struct eg_channel *channel; /* a reference (LISTENED, UNLISTENED, DROPPED), else NULL */
-    struct eg_event *event;     /* a reference (EVENT), else NULL */
-    struct eg_epoch epoch;      /* BREAK */
-    char *name;                 /* REFUSED: owned, NUL-terminated */
-    const char *refusal;        /* REFUSED: static sentence */
-    bool final;                 /* REFUSED: asking again is of no use */
+    uint64_t position, from;         /* of the log */
+    struct eg_log_jumps *jumps;      /* LOG: a reference, or NULL: as before */
+    char tag[EG_CURSOR_TAG_MAX + 1]; /* LOG with `jumps` */
+    struct eg_channel *channel;      /* a reference (LISTENED, UNLISTENED, DROPPED), else NULL */
+    struct eg_event *event;          /* a reference (EVENT), else NULL */
+    struct eg_epoch epoch;           /* BREAK */
+    char *name;                      /* REFUSED: owned, NUL-terminated */
+    const char *refusal;             /* REFUSED: static sentence */
+    bool final;                      /* REFUSED: asking again is of no use */
 };
 
 struct eg_feed;

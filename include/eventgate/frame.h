@@ -47,8 +47,9 @@ struct eg_frame {
  */
 const struct eg_frame *eg_event_frame(struct eg_event *event, struct eg_format format);
 
-/* The cursor at an event's place. */
-void eg_event_cursor(const struct eg_event *event, struct eg_cursor *ret_cursor);
+/* Appends the same for one subscriber, unchunked, with a cursor of its own. */
+void eg_frame_add_event(struct eg_buffer *buffer, const struct eg_event *event, struct eg_format format,
+                        const char *cursor);
 
 enum eg_gap_reason {
     EG_GAP_RECONNECT, /* the gateway had to LISTEN anew, or the cursor is of another LISTEN session */

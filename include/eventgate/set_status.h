@@ -18,11 +18,18 @@ struct eg_set_facts {
     const char *listener_state; /* static name of the state, as in the log */
     const char *publisher_state;
     struct eg_epoch epoch;
-    uint64_t head;       /* last place given out */
-    uint64_t reconnects; /* LISTEN sessions after the first */
-    uint64_t sessions;   /* all of them */
-    double queue_usage;  /* pg_notification_queue_usage(), 0 to 1; -1 unknown */
-    char problem[256];   /* why it isn't listening, a sentence; "" when it is */
+    uint64_t head;            /* last place given out */
+    uint64_t reconnects;      /* LISTEN sessions after the first */
+    uint64_t sessions;        /* all of them */
+    bool reading;             /* the log has been attached to, and its reader's connection is up */
+    bool appending;           /* the appender's connection is up */
+    const char *reader_state; /* static names; "" in a set without durable channels */
+    const char *appender_state;
+    char tag[EG_CURSOR_TAG_MAX + 1]; /* of the log; "" before it was attached to for the first time */
+    uint64_t position;               /* up to which the log has been read */
+    double queue_usage;              /* pg_notification_queue_usage(), 0 to 1; -1 unknown */
+    char problem[256];               /* why it isn't listening, a sentence; "" when it is */
+    char log_problem[256];           /* why the log can't be read or appended to, a sentence; "" when it can */
 };
 
 struct eg_set_status {
@@ -44,6 +51,10 @@ void eg_set_status_set_head(struct eg_set_status *status, const struct eg_epoch 
 /* The Postgres thread's writes. State names are static; `problem` NULL: none. */
 void eg_set_status_set_listener(struct eg_set_status *status, bool listening, const char *state, const char *problem);
 void eg_set_status_set_publisher(struct eg_set_status *status, bool publishing, const char *state);
+/* The log's: state names are static, `problem` NULL: none. */
+void eg_set_status_set_reader(struct eg_set_status *status, bool reading, const char *state, const char *problem);
+void eg_set_status_set_appender(struct eg_set_status *status, bool appending, const char *state);
+void eg_set_status_set_log(struct eg_set_status *status, const char *tag, uint64_t position);
 void eg_set_status_set_queue_usage(struct eg_set_status *status, double usage);
 void eg_set_status_count_session(struct eg_set_status *status);
 

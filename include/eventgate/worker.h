@@ -11,6 +11,7 @@
 #include "eventgate/config.h"
 #include "eventgate/feed.h"
 #include "eventgate/journal.h"
+#include "eventgate/log_page.h"
 #include "eventgate/loop.h"
 #include "eventgate/mailbox.h"
 #include "eventgate/metrics.h"
@@ -31,11 +32,15 @@ struct eg_worker_port {
     /* This worker has its first, or no more, subscriber of a channel that the set gives by a pattern. */
     void (*want)(void *context, uint32_t set, uint32_t worker, const char *name, size_t length, uint64_t want);
     void (*unwant)(void *context, uint32_t set, uint32_t worker, const char *name, size_t length);
-    /* Room in the publisher's queue: 0, -EAGAIN, -ENOTCONN. */
-    int (*admit)(void *context, uint32_t set, size_t items, size_t bytes);
-    void (*release)(void *context, uint32_t set, size_t items, size_t bytes);
+    /* Room in the queue of the publisher, or (`durable`) of the appender: 0, -EAGAIN, -ENOTCONN. */
+    int (*admit)(void *context, uint32_t set, bool durable, size_t items, size_t bytes);
+    void (*release)(void *context, uint32_t set, bool durable, size_t items, size_t bytes);
     /* Takes the publication; its `done` is called on another thread. */
     void (*publish)(void *context, struct eg_publication *publication);
+    /* Read the log now: answered by EG_FEED_LOOKED with this number once it has been read from its end anew. */
+    void (*look)(void *context, uint32_t set, uint32_t worker, uint64_t number);
+    /* Takes the request until its `done` is called on another thread; while the database is away it waits. */
+    void (*read_log)(void *context, uint32_t set, struct eg_log_request *request);
     /* This worker has drained. Called once. */
     void (*drained)(void *context);
 };

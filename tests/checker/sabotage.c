@@ -28,9 +28,9 @@ uint64_t __real_eg_subscriber_following(const struct eg_subscriber *subscriber, 
                                         uint64_t place);
 uint64_t __wrap_eg_subscriber_following(const struct eg_subscriber *subscriber, const struct eg_journal *journal,
                                         uint64_t place);
-struct eg_event *__real_eg_event_new_live(struct eg_channel *channel, struct eg_epoch epoch, uint64_t place,
+struct eg_event *__real_eg_event_new_live(struct eg_channel *channel, const struct eg_cursor *cursor,
                                           const char *payload, size_t length, int64_t received_us);
-struct eg_event *__wrap_eg_event_new_live(struct eg_channel *channel, struct eg_epoch epoch, uint64_t place,
+struct eg_event *__wrap_eg_event_new_live(struct eg_channel *channel, const struct eg_cursor *cursor,
                                           const char *payload, size_t length, int64_t received_us);
 
 static bool sabotage(const char *what)
@@ -114,16 +114,16 @@ void __wrap_eg_frame_add_cursor(struct eg_buffer *buffer, enum eg_transport tran
     __real_eg_frame_add_cursor(buffer, transport, cursor);
 }
 
-struct eg_event *__wrap_eg_event_new_live(struct eg_channel *channel, struct eg_epoch epoch, uint64_t place,
+struct eg_event *__wrap_eg_event_new_live(struct eg_channel *channel, const struct eg_cursor *cursor,
                                           const char *payload, size_t length, int64_t received_us)
 {
     static char before[8000];
     static size_t before_length;
     static const struct eg_channel *before_channel;
-    if (sabotage("mix-up") && place % EVERY < 100 && before_channel == channel)
-        return __real_eg_event_new_live(channel, epoch, place, before, before_length, received_us);
+    if (sabotage("mix-up") && cursor->place % EVERY < 100 && before_channel == channel)
+        return __real_eg_event_new_live(channel, cursor, before, before_length, received_us);
     memcpy(before, payload, length);
     before_length = length;
     before_channel = channel;
-    return __real_eg_event_new_live(channel, epoch, place, payload, length, received_us);
+    return __real_eg_event_new_live(channel, cursor, payload, length, received_us);
 }

@@ -60,7 +60,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *payload = (const char *)data;
     char before[128];
     struct eg_channel *channel = eg_channel_new("c", 1, false, 1);
-    struct eg_event *event = eg_event_new_live(channel, (struct eg_epoch){"mzxw6ytboi"}, 7, payload, size, 1);
+    struct eg_event *event = eg_event_new_live(
+        channel, &(struct eg_cursor){.has_live = true, .epoch = {"mzxw6ytboi"}, .place = 7}, payload, size, 1);
     int length =
         snprintf(before, sizeof(before),
                  "{\"id\":\"mzxw6ytboi-7\",\"channel\":\"c\",\"time\":\"1970-01-01T00:00:00.000001Z\",\"data\":");

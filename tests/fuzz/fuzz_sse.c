@@ -212,7 +212,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         payload = newline + 1;
     }
     struct eg_channel *channel = eg_channel_new(name, name_length, false, 1);
-    struct eg_event *event = eg_event_new_live(channel, (struct eg_epoch){"mzxw6ytboi"}, 7, payload, length, 1);
+    struct eg_event *event = eg_event_new_live(
+        channel, &(struct eg_cursor){.has_live = true, .epoch = {"mzxw6ytboi"}, .place = 7}, payload, length, 1);
     check_event(event);
     eg_event_unref(event);
     eg_channel_unref(channel);

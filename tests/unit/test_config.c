@@ -437,7 +437,9 @@ static void a_reload_copies_what_may_change_and_tells_all(void **state)
 
 static int find(const struct eg_config *config, const char *channel, bool *ret_exact)
 {
-    return eg_config_find_set(config, channel, strlen(channel), ret_exact);
+    struct eg_config_place place = eg_config_find(config, channel, strlen(channel));
+    *ret_exact = place.exact;
+    return place.set;
 }
 
 static void the_set_of_a_channel(void **state)
@@ -457,7 +459,7 @@ static void the_set_of_a_channel(void **state)
     assert_int_equal(find(config, "z", &exact), -1);
     assert_false(exact);
     assert_int_equal(find(config, "x/1/2", &exact), -1);
-    assert_int_equal(eg_config_find_set(config, "y and more", 1, &exact), 0); /* the length counts */
+    assert_int_equal(eg_config_find(config, "y and more", 1).set, 0); /* the length counts */
     eg_config_free(config);
 }
 

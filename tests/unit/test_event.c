@@ -16,7 +16,8 @@ static struct eg_event *event_on(const char *name, const char *payload, size_t l
 {
     struct eg_channel *channel = eg_channel_new(name, strlen(name), false, 1);
     assert_non_null(channel);
-    struct eg_event *event = eg_event_new_live(channel, epoch, 42, payload, length, received_us);
+    struct eg_event *event = eg_event_new_live(
+        channel, &(struct eg_cursor){.has_live = true, .epoch = epoch, .place = 42}, payload, length, received_us);
     assert_non_null(event);
     eg_channel_unref(channel); /* the event's own reference keeps it */
     return event;
@@ -47,7 +48,7 @@ static void the_json_form_has_its_members_in_order(void **state)
     assert_bytes(event->time, "2026-01-31T12:00:00.123456Z");
     assert_bytes(event->data, "{\"id\":10}");
     assert_string_equal(event->channel->name, "orders");
-    assert_string_equal(event->epoch.text, epoch.text);
+    assert_string_equal(event->cursor.epoch.text, epoch.text);
     assert_int_equal(event->place, 42);
     eg_event_unref(event);
 }
@@ -135,7 +136,8 @@ static void the_largest_payload_grows_sixfold(void **state)
 static void it_lives_as_long_as_a_reference(void **state)
 {
     struct eg_channel *channel = eg_channel_new("c", 1, false, 1);
-    struct eg_event *event = eg_event_new_live(channel, epoch, 1, "1", 1, AT_US);
+    struct eg_event *event =
+        eg_event_new_live(channel, &(struct eg_cursor){.has_live = true, .epoch = epoch, .place = 1}, "1", 1, AT_US);
     (void)state;
     assert_int_equal(channel->references, 2);
     assert_ptr_equal(eg_event_ref(event), event);

@@ -22,7 +22,8 @@ static struct eg_channel *channel_named(const char *name)
 static bool push_event(struct eg_feed *feed, struct eg_channel *channel, uint64_t place, const char *payload)
 {
     struct eg_event *event =
-        eg_event_new_live(channel, (struct eg_epoch){"mzxw6ytboi"}, place, payload, strlen(payload), 0);
+        eg_event_new_live(channel, &(struct eg_cursor){.has_live = true, .epoch = {"mzxw6ytboi"}, .place = place},
+                          payload, strlen(payload), 0);
     assert_non_null(event);
     bool was_empty =
         eg_feed_push(feed, &(struct eg_feed_item){.kind = EG_FEED_EVENT, .place = place, .event = event}, 1);
@@ -268,7 +269,8 @@ static void *listen_and_push(void *argument)
         for (size_t wanted = 1 + (random >> 28); count < wanted && place <= PLACES; place++, count++) {
             struct eg_channel *channel = race->channels[place % CHANNELS];
             batch[count] = (struct eg_feed_item){.kind = EG_FEED_EVENT, .place = place};
-            batch[count].event = eg_event_new_live(channel, (struct eg_epoch){"mzxw6ytboi"}, place, "1", 1, 0);
+            batch[count].event = eg_event_new_live(
+                channel, &(struct eg_cursor){.has_live = true, .epoch = {"mzxw6ytboi"}, .place = place}, "1", 1, 0);
         }
         eg_feed_push(race->feed, batch, count);
         for (size_t i = 0; i < count; i++)

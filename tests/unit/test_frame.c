@@ -19,7 +19,8 @@ static struct eg_event *event_on(const char *name, const char *payload)
     struct eg_channel *channel = eg_channel_new(name, strlen(name), false, 1);
     assert_non_null(channel);
     struct eg_event *event =
-        eg_event_new_live(channel, (struct eg_epoch){"mzxw6ytboi"}, 42, payload, strlen(payload), AT_US);
+        eg_event_new_live(channel, &(struct eg_cursor){.has_live = true, .epoch = {"mzxw6ytboi"}, .place = 42}, payload,
+                          strlen(payload), AT_US);
     assert_non_null(event);
     eg_channel_unref(channel);
     return event;
@@ -213,15 +214,46 @@ static void chunks_wrap_bytes(void **state)
     assert_buffer(&buffer, "10\r\n0123456789abcdef\r\n2\r\n\r\n\r\n");
 }
 
-static void an_event_has_a_cursor(void **state)
+static struct eg_event *row_event(const char *type)
 {
-    struct eg_event *event = event_on("a", "1");
-    struct eg_cursor cursor;
-    char text[EG_CURSOR_SIZE];
+    struct eg_channel *channel = eg_channel_new("orders/1", 8, false, 0);
+    const struct eg_event_row row = {.cursor = {.tag = "k3x9qa", .has_position = true, .position = 8589934593},
+                                     .appended_us = AT_US,
+                                     .data = {"{\"a\":\n1e400}", 12},
+                                     .type = {type, strlen(type)}};
+    struct eg_event *event = eg_event_new_durable(channel, &row);
+    eg_channel_unref(channel);
+    return event;
+}
+
+static void a_durable_event_has_its_position_and_type(void **state)
+{
+    struct eg_event *event = row_event("insert");
+    struct eg_buffer own = EG_BUFFER_INIT;
+    const struct eg_format format = {EG_TRANSPORT_SSE, EG_PAYLOAD_EVENT, EG_EVENT_NAME_TYPE};
     (void)state;
-    eg_event_cursor(event, &cursor);
-    eg_cursor_format(&cursor, text);
-    assert_string_equal(text, "0~mzxw6ytboi-42");
+    assert_frame(event, format,
+                 "event: insert\ndata: {\"id\":\"k3x9qa.8589934593\",\"channel\":\"orders/1\",\"type\":\"insert\","
+                 "\"time\":\"2026-01-31T12:00:00.123456Z\",\"data\":{\"a\": 1e400}}\nid: k3x9qa.8589934593\n\n");
+    eg_frame_add_event(&own, event, (struct eg_format){EG_TRANSPORT_SSE, EG_PAYLOAD_RAW, EG_EVENT_NAME_CHANNEL},
+                       "k3x9qa.8589934593~mzxw6ytboi-7");
+    assert_buffer(&own, "event: orders/1\ndata: {\"a\":\ndata: 1e400}\nid: k3x9qa.8589934593~mzxw6ytboi-7\n\n");
+    eg_event_unref(event);
+    event = row_event("");
+    assert_frame(event, format,
+                 "data: {\"id\":\"k3x9qa.8589934593\",\"channel\":\"orders/1\","
+                 "\"time\":\"2026-01-31T12:00:00.123456Z\",\"data\":{\"a\": 1e400}}\nid: k3x9qa.8589934593\n\n");
+    eg_event_unref(event);
+}
+
+static void a_durable_cloudevent_has_its_type(void **state)
+{
+    struct eg_event *event = row_event("insert");
+    (void)state;
+    assert_frame(event, (struct eg_format){EG_TRANSPORT_NDJSON, EG_PAYLOAD_CLOUDEVENTS, EG_EVENT_NAME_NONE},
+                 "{\"specversion\":\"1.0\",\"id\":\"k3x9qa.8589934593\",\"source\":\"/channels/orders/1\","
+                 "\"type\":\"insert\",\"subject\":\"orders/1\",\"time\":\"2026-01-31T12:00:00.123456Z\","
+                 "\"datacontenttype\":\"application/json\",\"data\":{\"a\": 1e400}}\n");
     eg_event_unref(event);
 }
 
@@ -286,7 +318,8 @@ int main(void)
         cmocka_unit_test(gaps_of_each_transport),
         cmocka_unit_test(every_reason_has_a_name),
         cmocka_unit_test(chunks_wrap_bytes),
-        cmocka_unit_test(an_event_has_a_cursor),
+        cmocka_unit_test(a_durable_event_has_its_position_and_type),
+        cmocka_unit_test(a_durable_cloudevent_has_its_type),
         cmocka_unit_test(threads_agree_on_one_frame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,9 @@ static void add_break(struct fixture *fixture)
 
 static size_t publish_text(struct fixture *fixture, struct eg_channel *channel, const char *text)
 {
-    struct eg_event *event = eg_event_new_live(channel, fixture->epoch, ++fixture->head, text, strlen(text), 0);
+    struct eg_event *event = eg_event_new_live(
+        channel, &(struct eg_cursor){.has_live = true, .epoch = fixture->epoch, .place = ++fixture->head}, text,
+        strlen(text), 0);
     assert_non_null(event);
     size_t bytes = eg_event_bytes(event);
     assert_int_equal(eg_journal_append_event(fixture->journal, event), 0);

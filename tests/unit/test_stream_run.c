@@ -71,7 +71,9 @@ static uint64_t publish(struct fixture *fixture, const struct eg_journal_channel
 {
     char payload[8000];
     memset(payload, 'x', length);
-    struct eg_event *event = eg_event_new_live(channel->channel, fixture->epoch, ++fixture->head, payload, length, 0);
+    struct eg_event *event = eg_event_new_live(
+        channel->channel, &(struct eg_cursor){.has_live = true, .epoch = fixture->epoch, .place = ++fixture->head},
+        payload, length, 0);
     assert_non_null(event);
     assert_int_equal(eg_journal_append_event(fixture->journal, event), 0);
     return fixture->head;

@@ -43,7 +43,9 @@ static void add_break(struct fixture *fixture)
 
 static void publish(struct fixture *fixture, struct eg_journal_channel *channel)
 {
-    struct eg_event *event = eg_event_new_live(channel->channel, fixture->epoch, ++fixture->head, "1", 1, 0);
+    struct eg_event *event = eg_event_new_live(
+        channel->channel, &(struct eg_cursor){.has_live = true, .epoch = fixture->epoch, .place = ++fixture->head}, "1",
+        1, 0);
     assert_non_null(event);
     assert_int_equal(eg_journal_append_event(fixture->journal, event), 0);
     eg_subscribers_mark(fixture->subscribers, channel, fixture->head);
