@@ -44,7 +44,7 @@ static int set_defaults(enum eg_option_scope scope, void *target, struct eg_erro
 {
     for (size_t i = 0; i < eg_option_count; i++) {
         const struct eg_option *option = &eg_options[i];
-        if (option->scope != scope || (option->type == EG_OPTION_CHANNELS && !*option->initial))
+        if (option->scope != scope || (eg_option_is_list(option) && !*option->initial))
             continue;
         int result = eg_option_set(option, target, option->initial, error);
         if (result)
@@ -218,20 +218,65 @@ static int read_flags(struct eg_config *config, int argc, char *const *argv, con
 /* --- the whole -----------------------------------------------------------------------------------------------------
  */
 
+/* One of the two lists of a set. */
+struct channel_list {
+    const struct eg_config_set *set;
+    const struct eg_config_channel *channels;
+    size_t count;
+    bool durable;
+};
+
+/* The live list of every set stands at an even index, its durable one behind it. */
+static struct channel_list list_at(const struct eg_config *config, size_t index)
+{
+    const struct eg_config_set *set = &config->sets[index / 2];
+    return index % 2 ? (struct channel_list){set, set->durable, set->durable_count, true}
+                     : (struct channel_list){set, set->live, set->live_count, false};
+}
+
+static int overlap(const struct eg_config *config, const struct channel_list *a, const char *in_a,
+                   const struct channel_list *b, const char *in_b, struct eg_error *error)
+{
+    static const char *const kinds[] = {"live", "durable"};
+    const char *file = config->file ? config->file : "", *colon = config->file ? ": " : "";
+    if (a->set == b->set)
+        return fail(error,
+                    "%.200s%sthe live \"%.60s\" and the durable \"%.60s\" of the set %s have channels in common: a "
+                    "channel is either live or durable.",
+                    file, colon, in_a, in_b, a->set->name);
+    if (a->durable != b->durable)
+        return fail(error,
+                    "%.200s%sthe %s \"%.60s\" of the set %s and the %s \"%.60s\" of the set %s have channels in "
+                    "common: a channel belongs to one set, and is either live or durable.",
+                    file, colon, kinds[a->durable], in_a, a->set->name, kinds[b->durable], in_b, b->set->name);
+    return fail(error,
+                "%.200s%s\"%.60s\" of the set %s and \"%.60s\" of the set %s have channels in common: a channel "
+                "belongs to one set.",
+                file, colon, in_a, a->set->name, in_b, b->set->name);
+}
+
+static int check_lists(const struct eg_config *config, const struct channel_list *a, const struct channel_list *b,
+                       struct eg_error *error)
+{
+    for (size_t i = 0; i < a->count; i++)
+        for (size_t j = 0; j < b->count; j++) {
+            const struct eg_config_channel *in_a = &a->channels[i], *in_b = &b->channels[j];
+            if (eg_pattern_overlaps(in_a->text, in_a->length, in_b->text, in_b->length))
+                return overlap(config, a, in_a->text, b, in_b->text, error);
+        }
+    return 0;
+}
+
+/* Within one list channels may overlap: a channel of a pattern is listed by name to be LISTENed from the start. */
 static int check_overlaps(const struct eg_config *config, struct eg_error *error)
 {
-    for (size_t s = 0; s < config->set_count; s++)
-        for (size_t t = s + 1; t < config->set_count; t++)
-            for (size_t i = 0; i < config->sets[s].live_count; i++)
-                for (size_t j = 0; j < config->sets[t].live_count; j++) {
-                    const struct eg_config_channel *a = &config->sets[s].live[i], *b = &config->sets[t].live[j];
-                    if (eg_pattern_overlaps(a->text, a->length, b->text, b->length))
-                        return fail(error,
-                                    "%.200s%s\"%.60s\" of the set %s and \"%.60s\" of the set %s have channels in "
-                                    "common: a channel belongs to one set.",
-                                    config->file ? config->file : "", config->file ? ": " : "", a->text,
-                                    config->sets[s].name, b->text, config->sets[t].name);
-                }
+    for (size_t s = 0; s < 2 * config->set_count; s++)
+        for (size_t t = s + 1; t < 2 * config->set_count; t++) {
+            struct channel_list a = list_at(config, s), b = list_at(config, t);
+            int result = check_lists(config, &a, &b, error);
+            if (result)
+                return result;
+        }
     return 0;
 }
 
@@ -243,8 +288,11 @@ static int check(struct eg_config *config, char *const *environment, struct eg_e
                            ", or give a file with --config.");
     for (size_t i = 0; i < config->set_count; i++) {
         struct eg_config_set *set = &config->sets[i];
-        if (set->live_count == 0)
-            return fail(error, "the set %s has no channels: list some with live (--live 'orders,chat/*').", set->name);
+        if (set->live_count + set->durable_count == 0)
+            return fail(error,
+                        "the set %s has no channels: list some with live (--live 'orders,chat/*') or durable "
+                        "(--durable 'order/**').",
+                        set->name);
         if (set->postgres[0] || !url)
             continue;
         free(set->postgres);

@@ -141,8 +141,8 @@ static void begin_option(struct file *file, const char *key, const char *value)
 static void continue_option(struct file *file, const char *value)
 {
     struct eg_buffer *gathered = &file->value;
-    bool list = file->option->type == EG_OPTION_LISTEN || file->option->type == EG_OPTION_CHANNELS;
-    if (list && gathered->length > 0 && gathered->data[gathered->length - 1] != ',' && value[0] != ',') {
+    if (eg_option_is_list(file->option) && gathered->length > 0 && gathered->data[gathered->length - 1] != ',' &&
+        value[0] != ',') {
         refuse(file, file->line, file->option->name,
                "a list goes on only behind a comma; options and sections begin at the start of their line.");
         return;

@@ -62,8 +62,11 @@ const struct eg_option eg_options[] = {
 
     {"postgres", EG_OPTION_SET, EG_OPTION_STRING, IN_SET(postgres), "", 0, 0, NULL, false, "CONNINFO",
      "libpq connection string or URI, of a primary and not of a pooler. Default: DATABASE_URL, else PGHOST and so on."},
-    {"live", EG_OPTION_SET, EG_OPTION_CHANNELS, 0, "", 0, 0, NULL, false, "NAME,PATTERN,...",
+    {"live", EG_OPTION_SET, EG_OPTION_LIVE, 0, "", 0, 0, NULL, false, "NAME,PATTERN,...",
      "The live channels: names (LISTENed from the start) and patterns (* one level, ** the rest)."},
+    {"durable", EG_OPTION_SET, EG_OPTION_DURABLE, 0, "", 0, 0, NULL, false, "NAME,PATTERN,...",
+     "The durable channels, whose events the database's log keeps: names and patterns (schema: pg_eventgate schema "
+     "install)."},
     {"linger", EG_OPTION_SET, EG_OPTION_TIME, IN_SET(linger_ms), "1min", 0, 24 * HOUR, NULL, false, "TIME",
      "How long a channel of a pattern stays LISTENed after its last subscriber."},
     {"journal_events", EG_OPTION_SET, EG_OPTION_COUNT, IN_SET(journal_events), "65536", 16, 1 << 24, NULL, false, "N",
@@ -130,6 +133,11 @@ const struct eg_option *eg_option_nearest(enum eg_option_scope scope, const char
         }
     }
     return nearest;
+}
+
+bool eg_option_is_list(const struct eg_option *option)
+{
+    return option->type == EG_OPTION_LISTEN || option->type == EG_OPTION_LIVE || option->type == EG_OPTION_DURABLE;
 }
 
 void eg_option_flag(const struct eg_option *option, char *ret_text, size_t size)
@@ -266,34 +274,47 @@ static int read_listen(struct eg_config *config, const char *text, struct eg_err
     return 0;
 }
 
-static void free_channels(struct eg_config_set *set)
+/* One of a set's lists of channels. */
+struct channels {
+    struct eg_config_channel **list;
+    size_t *count;
+};
+
+static struct channels channels_of(struct eg_config_set *set, enum eg_option_type type)
 {
-    for (size_t i = 0; i < set->live_count; i++)
-        free(set->live[i].text);
-    free(set->live);
-    set->live = NULL;
-    set->live_count = 0;
+    return type == EG_OPTION_LIVE ? (struct channels){&set->live, &set->live_count}
+                                  : (struct channels){&set->durable, &set->durable_count};
 }
 
-static int read_channels(struct eg_config_set *set, const char *text, struct eg_error *error)
+static void free_channels(struct channels channels)
 {
+    for (size_t i = 0; i < *channels.count; i++)
+        free((*channels.list)[i].text);
+    free(*channels.list);
+    *channels.list = NULL;
+    *channels.count = 0;
+}
+
+static int read_channels(struct eg_config_set *set, enum eg_option_type type, const char *text, struct eg_error *error)
+{
+    struct channels channels = channels_of(set, type);
     struct eg_bytes item;
-    free_channels(set);
+    free_channels(channels);
     while (next_item(&text, &item)) {
-        struct eg_config_channel *grown = reallocarray(set->live, set->live_count + 1, sizeof(*grown));
+        struct eg_config_channel *grown = reallocarray(*channels.list, *channels.count + 1, sizeof(*grown));
         if (!grown)
             return -ENOMEM;
-        set->live = grown;
+        *channels.list = grown;
         char *channel = strndup(item.data, item.length);
         if (!channel)
             return -ENOMEM;
         bool wild = eg_pattern_is_wild(channel, item.length);
-        set->live[set->live_count++] = (struct eg_config_channel){channel, item.length, wild};
+        grown[(*channels.count)++] = (struct eg_config_channel){channel, item.length, wild};
         const char *problem = eg_pattern_problem(channel, item.length);
         if (problem)
             return refuse(error, "The channel \"%s\" %s. Channels are separated by commas, their levels by /.", channel,
                           problem);
-        if (!wild && item.length > EG_LIVE_CHANNEL_MAX_BYTES)
+        if (type == EG_OPTION_LIVE && !wild && item.length > EG_LIVE_CHANNEL_MAX_BYTES)
             return refuse(error, "The channel \"%s\" is longer than %s.", channel,
                           "63 bytes, PostgreSQL's limit for the names of LISTEN and NOTIFY");
     }
@@ -310,8 +331,9 @@ int eg_option_set(const struct eg_option *option, void *target, const char *text
         return read_choice(option, text, member, ret_error);
     case EG_OPTION_LISTEN:
         return read_listen(target, text, ret_error);
-    case EG_OPTION_CHANNELS:
-        return read_channels(target, text, ret_error);
+    case EG_OPTION_LIVE:
+    case EG_OPTION_DURABLE:
+        return read_channels(target, option->type, text, ret_error);
     case EG_OPTION_STRING:
         free(*(char **)member);
         *(char **)member = strdup(text);
@@ -337,22 +359,26 @@ static bool same_listen(const struct eg_config *a, const struct eg_config *b)
     return same;
 }
 
-static bool same_channels(const struct eg_config_set *a, const struct eg_config_set *b)
+static bool same_channels(const struct eg_config_channel *a, size_t a_count, const struct eg_config_channel *b,
+                          size_t b_count)
 {
-    bool same = a->live_count == b->live_count;
-    for (size_t i = 0; same && i < a->live_count; i++)
-        same = strcmp(a->live[i].text, b->live[i].text) == 0;
+    bool same = a_count == b_count;
+    for (size_t i = 0; same && i < a_count; i++)
+        same = strcmp(a[i].text, b[i].text) == 0;
     return same;
 }
 
 bool eg_option_same(const struct eg_option *option, const void *a, const void *b)
 {
     const char *in_a = (const char *)a + option->offset, *in_b = (const char *)b + option->offset;
+    const struct eg_config_set *set_a = a, *set_b = b; /* with the options of a set */
     switch (option->type) {
     case EG_OPTION_LISTEN:
         return same_listen(a, b);
-    case EG_OPTION_CHANNELS:
-        return same_channels(a, b);
+    case EG_OPTION_LIVE:
+        return same_channels(set_a->live, set_a->live_count, set_b->live, set_b->live_count);
+    case EG_OPTION_DURABLE:
+        return same_channels(set_a->durable, set_a->durable_count, set_b->durable, set_b->durable_count);
     case EG_OPTION_STRING:
         return strcmp(*(char *const *)(const void *)in_a, *(char *const *)(const void *)in_b) == 0;
     case EG_OPTION_SIZE_64:
@@ -371,7 +397,7 @@ void eg_options_done(enum eg_option_scope scope, void *target)
             free(*(char **)(void *)((char *)target + eg_options[i].offset));
         else if (eg_options[i].type == EG_OPTION_LISTEN)
             free_listen(target);
-        else if (eg_options[i].type == EG_OPTION_CHANNELS)
-            free_channels(target);
+        else if (eg_option_is_list(&eg_options[i]))
+            free_channels(channels_of(target, eg_options[i].type));
     }
 }

@@ -11,14 +11,15 @@
 
 enum eg_option_scope { EG_OPTION_GATEWAY, EG_OPTION_SET };
 enum eg_option_type {
-    EG_OPTION_COUNT,    /* uint32_t */
-    EG_OPTION_TIME,     /* uint32_t in ms: 500ms, 15s, 2min, 1h */
-    EG_OPTION_SIZE,     /* uint32_t in bytes: 512, 16kB, 64MB, 1GB */
-    EG_OPTION_SIZE_64,  /* uint64_t */
-    EG_OPTION_CHOICE,   /* uint32_t: index into `choices` */
-    EG_OPTION_STRING,   /* char * */
-    EG_OPTION_LISTEN,   /* the listen addresses */
-    EG_OPTION_CHANNELS, /* the live channels of a set */
+    EG_OPTION_COUNT,   /* uint32_t */
+    EG_OPTION_TIME,    /* uint32_t in ms: 500ms, 15s, 2min, 1h */
+    EG_OPTION_SIZE,    /* uint32_t in bytes: 512, 16kB, 64MB, 1GB */
+    EG_OPTION_SIZE_64, /* uint64_t */
+    EG_OPTION_CHOICE,  /* uint32_t: index into `choices` */
+    EG_OPTION_STRING,  /* char * */
+    EG_OPTION_LISTEN,  /* the listen addresses */
+    EG_OPTION_LIVE,    /* the live channels of a set */
+    EG_OPTION_DURABLE, /* the durable ones */
 };
 
 struct eg_option {
@@ -41,6 +42,9 @@ extern const size_t eg_option_count;
  */
 int eg_option_set(const struct eg_option *option, void *target, const char *text,
                   struct eg_error *ret_error) EG_MUST_CHECK;
+
+/* Is its value a list, with commas? */
+bool eg_option_is_list(const struct eg_option *option);
 
 /* The option of that name and scope, or NULL. */
 const struct eg_option *eg_option_find(enum eg_option_scope scope, const char *name, size_t length);

@@ -30,24 +30,31 @@ static uint64_t number_of(const struct eg_option *option, const void *target)
     return wide;
 }
 
-static void check_channels(const struct eg_config_set *set)
+static void check_channels(const struct eg_config *config, size_t index, bool durable)
 {
-    check(set->live_count > 0);
-    for (size_t i = 0; i < set->live_count; i++) {
-        const struct eg_config_channel *channel = &set->live[i];
+    const struct eg_config_set *set = &config->sets[index];
+    const struct eg_config_channel *channels = durable ? set->durable : set->live;
+    for (size_t i = 0; i < (durable ? set->durable_count : set->live_count); i++) {
+        const struct eg_config_channel *channel = &channels[i];
         check(channel->length == strlen(channel->text));
         check(eg_pattern_problem(channel->text, channel->length) == NULL);
         check(channel->wild == eg_pattern_is_wild(channel->text, channel->length));
-        check(channel->wild || channel->length <= EG_LIVE_CHANNEL_MAX_BYTES);
+        check(durable || channel->wild || channel->length <= EG_LIVE_CHANNEL_MAX_BYTES);
+        if (channel->wild)
+            continue;
+        struct eg_config_place place = eg_config_find(config, channel->text, channel->length);
+        check(place.set == (int)index && place.durable == durable && place.exact);
     }
 }
 
-/* Adds the channels to `buffer`; false if one of them can't stand on a line of its own. */
-static bool write_channels(struct eg_buffer *buffer, const struct eg_config_set *set)
+/* Adds the list to `buffer`; false if one of its channels can't stand on a line of its own. */
+static bool write_channels(struct eg_buffer *buffer, const char *name, const struct eg_config_channel *channels,
+                           size_t count)
 {
-    eg_buffer_add_string(buffer, "live =\n");
-    for (size_t i = 0; i < set->live_count; i++) {
-        const struct eg_config_channel *channel = &set->live[i];
+    if (count > 0)
+        eg_buffer_add_format(buffer, "%s =\n", name);
+    for (size_t i = 0; i < count; i++) {
+        const struct eg_config_channel *channel = &channels[i];
         if (channel->length > LINE_BYTES || strchr(";#", channel->text[0]))
             return false;
         eg_buffer_add_format(buffer, "%s %s\n", i > 0 ? " ,\n" : "", channel->text);
@@ -60,8 +67,10 @@ static bool write_option(struct eg_buffer *buffer, const struct eg_option *optio
 {
     const void *target = option->scope == EG_OPTION_SET ? (const void *)set : config;
     switch (option->type) {
-    case EG_OPTION_CHANNELS:
-        return write_channels(buffer, set);
+    case EG_OPTION_LIVE:
+        return write_channels(buffer, option->name, set->live, set->live_count);
+    case EG_OPTION_DURABLE:
+        return write_channels(buffer, option->name, set->durable, set->durable_count);
     case EG_OPTION_LISTEN:
         eg_buffer_add_string(buffer, "listen =\n");
         for (size_t i = 0; i < config->listen_count; i++)
@@ -135,8 +144,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(config->listen_count > 0 && config->workers > 0 && config->set_count > 0);
     for (size_t i = 0; i < config->listen_count; i++)
         check(eg_listening_problem(config->listen[i]) == NULL);
-    for (size_t s = 0; s < config->set_count; s++)
-        check_channels(&config->sets[s]);
+    for (size_t s = 0; s < config->set_count; s++) {
+        check(config->sets[s].live_count + config->sets[s].durable_count > 0);
+        check_channels(config, s, false);
+        check_channels(config, s, true);
+    }
     check_same_when_written(config);
     eg_config_free(config);
     return 0;

@@ -33,6 +33,8 @@ def test_without_anything_it_shows_the_shortest_command_line():
     (["--live", "a", "--heartbeat", "15 parsecs"], "--heartbeat"),
     (["--live", "a//b"], "a//b"),
     (["--live", "x" * 64], "63"),
+    (["--durable", "x" * 201], "200"),
+    (["--live", "a/*", "--durable", "a/b"], "either live or durable"),
     (["--live", "a", "--listen", "nowhere"], "nowhere"),
     (["--live", "a", "stray"], "stray"),
 ])

@@ -137,8 +137,8 @@ static void a_whole_file(void **state)
                                       "[gateway]\r\nlisten = 127.0.0.1:80, [::1]:80 ,:81\r\nlog_format=json\n"
                                       "log_level = debug\nmax_body = 2MB\nworkers = 3\n"
                                       "[set shop]\npostgres = host=db dbname=shop password=a;b\n"
-                                      "live = orders, chat/*, t/**\njournal_bytes = 5GB\n"
-                                      "[set  other_2-x]\nlive = other\nlinger = 500ms\n");
+                                      "live = orders, chat/*, t/**\ndurable = order/**,\n audit\njournal_bytes = 5GB\n"
+                                      "[set  other_2-x]\ndurable = other\nlinger = 500ms\n");
     (void)state;
     assert_int_equal(config->listen_count, 3);
     assert_string_equal(config->listen[1], "[::1]:80");
@@ -155,6 +155,14 @@ static void a_whole_file(void **state)
     assert_string_equal(config->sets[0].live[1].text, "chat/*");
     assert_int_equal(config->sets[0].live[1].length, 6);
     assert_true(config->sets[0].live[1].wild);
+    assert_int_equal(config->sets[0].durable_count, 2);
+    assert_string_equal(config->sets[0].durable[0].text, "order/**");
+    assert_true(config->sets[0].durable[0].wild);
+    assert_string_equal(config->sets[0].durable[1].text, "audit");
+    assert_false(config->sets[0].durable[1].wild);
+    assert_int_equal(config->sets[0].durable[1].length, 5);
+    assert_int_equal(config->sets[1].live_count, 0);
+    assert_int_equal(config->sets[1].durable_count, 1);
     assert_true(config->sets[0].journal_bytes == UINT64_C(5) << 30);
     assert_string_equal(config->sets[1].name, "other_2-x");
     assert_int_equal(config->sets[1].linger_ms, 500);
@@ -231,6 +239,7 @@ static void channels_that_are_refused(void **state)
 {
     char text[300], longest[65];
     (void)state;
+    assert_refused("[set a]\nlinger = 1s\n", "the set a has no channels");
     assert_refused("[set a]\nlive = x,,y\n", "[set a] live: ");
     assert_refused("[set a]\nlive = x,\n", "text:2: ");
     assert_refused("[set a]\nlive =\n", "live: ");
@@ -247,6 +256,42 @@ static void channels_that_are_refused(void **state)
     eg_config_free(parsed(text));
     snprintf(text, sizeof(text), "[set a]\nlive = %s/*\n", longest); /* the names that it matches may be too long */
     eg_config_free(parsed(text));
+}
+
+static void durable_channels_that_are_refused(void **state)
+{
+    char longest[202];
+    (void)state;
+    assert_refused("[set a]\ndurable = x,,y\n", "text:2: [set a] durable: ");
+    assert_refused("[set a]\ndurable =\n", "durable: ");
+    assert_refused("[set a]\ndurable = order/x**\n", "order/x**");
+    assert_refused("[set a]\ndurable = a\ndurable = b\n", "text:3: [set a] durable: is given a second time");
+    assert_refused("[set a]\ndurable = a\n b\n", "a list goes on only behind a comma");
+    assert_refused("[gateway]\ndurable = a\n", "a section [set NAME]");
+    memset(longest, 'n', 201);
+    longest[201] = '\0';
+    assert_not_loaded(LIST("pg_eventgate"), LIST("DURABLE=x", "EVENTGATE_DURABLE=,"), "EVENTGATE_DURABLE: ");
+    assert_not_loaded(FLAGS("--durable", longest), NO_VARIABLES, "200 bytes");
+    struct eg_config *config = loaded(FLAGS("--durable", longest + 1), NO_VARIABLES); /* longer than NOTIFY's names */
+    assert_int_equal(config->sets[0].durable[0].length, 200);
+    assert_int_equal(config->sets[0].live_count, 0);
+    eg_config_free(config);
+}
+
+static void channels_are_either_live_or_durable(void **state)
+{
+    (void)state;
+    assert_refused("[set a]\nlive = x\ndurable = x\n",
+                   "the live \"x\" and the durable \"x\" of the set a have channels in common");
+    assert_refused("[set a]\nlive = y, order/1\ndurable = audit, order/**\n",
+                   "\"order/1\" and the durable \"order/**\"");
+    assert_refused("[set a]\nlive = x\n[set b]\nlive = y\ndurable = *\n",
+                   "the live \"x\" of the set a and the durable \"*\" of the set b");
+    assert_refused("[set a]\ndurable = x/**\n[set b]\nlive = */1\n",
+                   "the durable \"x/**\" of the set a and the live \"*/1\" of the set b");
+    assert_refused("[set a]\ndurable = x\n[set b]\nlive = y\ndurable = x\n",
+                   "\"x\" of the set a and \"x\" of the set b have channels in common: a channel belongs to one set");
+    eg_config_free(parsed("[set a]\nlive = x\ndurable = x/**, x/y, x/*\n[set b]\ndurable = y\nlive = z\n"));
 }
 
 static void channels_that_overlap_across_sets_are_refused(void **state)
@@ -410,15 +455,16 @@ static void a_reload_copies_what_may_change_and_tells_all(void **state)
         parsed("[gateway]\nmax_body = 1MB\nmax_header = 16kB\n[set x]\nlive = x\n[set gone]\nlive = g\n");
     struct eg_config *b =
         parsed("[gateway]\nmax_body = 2MB\nmax_header = 32kB\nlisten = :1\nlog_format = json\nretry = 9s\n"
-               "[set new]\nlive = n\n[set x]\nlive = x, y\nlinger = 9s\npostgres = dbname=x\n");
+               "[set new]\nlive = n\n[set x]\nlive = x, y\ndurable = d\nlinger = 9s\npostgres = dbname=x\n");
     struct eg_settings settings = a->settings;
     struct eg_buffer told = EG_BUFFER_INIT;
     (void)state;
     eg_config_reload(a, b, &settings, note_change, &told);
     char *text = eg_buffer_take(&told, NULL);
-    assert_string_equal(text, "[gateway] listen; [gateway] log_format; [gateway] retry now; [gateway] max_header; "
-                              "[gateway] max_body now; [set x] postgres; [set x] live; [set x] linger; [set gone]; "
-                              "[set new]; ");
+    assert_string_equal(text,
+                        "[gateway] listen; [gateway] log_format; [gateway] retry now; [gateway] max_header; "
+                        "[gateway] max_body now; [set x] postgres; [set x] live; [set x] durable; [set x] linger; "
+                        "[set gone]; [set new]; ");
     free(text);
     assert_int_equal(settings.max_body_bytes, 2 << 20);
     assert_int_equal(settings.retry_ms, 9000);
@@ -444,7 +490,7 @@ static int find(const struct eg_config *config, const char *channel, bool *ret_e
 
 static void the_set_of_a_channel(void **state)
 {
-    struct eg_config *config = parsed("[set a]\nlive = x/*, x/1, y\n[set b]\nlive = z/**\n");
+    struct eg_config *config = parsed("[set a]\nlive = x/*, x/1, y\ndurable = d/*, d/1\n[set b]\nlive = z/**\n");
     bool exact = true;
     (void)state;
     assert_int_equal(find(config, "x/2", &exact), 0);
@@ -455,6 +501,14 @@ static void the_set_of_a_channel(void **state)
     assert_true(exact);
     assert_int_equal(find(config, "z/1/2", &exact), 1);
     assert_false(exact);
+    struct eg_config_place place = eg_config_find(config, "d/1", 3);
+    assert_int_equal(place.set, 0);
+    assert_true(place.durable);
+    assert_true(place.exact);
+    place = eg_config_find(config, "d/2", 3);
+    assert_true(place.durable);
+    assert_false(place.exact);
+    assert_false(eg_config_find(config, "y", 1).durable);
     exact = true;
     assert_int_equal(find(config, "z", &exact), -1);
     assert_false(exact);
@@ -524,6 +578,8 @@ int main(void)
         cmocka_unit_test(numbers_and_their_units),
         cmocka_unit_test(values_that_are_refused),
         cmocka_unit_test(channels_that_are_refused),
+        cmocka_unit_test(durable_channels_that_are_refused),
+        cmocka_unit_test(channels_are_either_live_or_durable),
         cmocka_unit_test(channels_that_overlap_across_sets_are_refused),
         cmocka_unit_test(files_that_cannot_be_read),
         cmocka_unit_test(flags_alone),
