@@ -1,0 +1,19 @@
+-- Who may do what. Nothing for PUBLIC, and of the functions just these for anybody but the owner.
+
+REVOKE ALL ON ALL TABLES IN SCHEMA eventgate FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA eventgate FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA eventgate FROM PUBLIC;
+REVOKE ALL ON SCHEMA eventgate FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA eventgate TO eventgate_publish, eventgate_read, eventgate_gateway, eventgate_admin;
+GRANT EXECUTE ON FUNCTION eventgate.version() TO eventgate_publish, eventgate_read, eventgate_gateway, eventgate_admin;
+GRANT EXECUTE ON FUNCTION eventgate.publish(text, json, text, text, text) TO eventgate_publish;
+GRANT EXECUTE ON FUNCTION eventgate.position()
+    TO eventgate_publish, eventgate_read, eventgate_gateway, eventgate_admin;
+GRANT EXECUTE ON FUNCTION eventgate.mark() TO eventgate_read, eventgate_gateway, eventgate_admin;
+GRANT SELECT ON eventgate.log, eventgate.channel, eventgate.incarnation TO eventgate_read, eventgate_gateway;
+GRANT EXECUTE ON FUNCTION eventgate.append(text, integer[], text[], text[], text[], text[], text[]) TO eventgate_gateway;
+GRANT EXECUTE ON FUNCTION eventgate.attach(bigint) TO eventgate_gateway;
+GRANT EXECUTE ON FUNCTION eventgate.maintain() TO eventgate_gateway, eventgate_admin;
+GRANT EXECUTE ON FUNCTION eventgate.configure(text, text) TO eventgate_admin;
+GRANT SELECT ON eventgate.setting, eventgate.channel, eventgate.incarnation TO eventgate_admin, eventgate_gateway;

@@ -1,0 +1,121 @@
+-- Roles and tables. No row is made here: a dump of the extension's tables must be loadable behind CREATE EXTENSION.
+
+DO $do$
+DECLARE
+    role text;
+    missing text[] := '{}';
+BEGIN
+    FOREACH role IN ARRAY '{eventgate_publish,eventgate_read,eventgate_gateway,eventgate_admin}'::text[] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role);
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+        EXCEPTION
+            WHEN duplicate_object OR unique_violation THEN NULL; -- another database's installation was faster
+            WHEN insufficient_privilege THEN missing := missing || role;
+        END;
+    END LOOP;
+    IF missing <> '{}' THEN
+        RAISE 'These roles are missing, and % may not make them: %.', current_user, array_to_string(missing, ', ')
+            USING ERRCODE = 'insufficient_privilege',
+                HINT = 'Have an administrator run this once, and install again: CREATE ROLE '
+                    || array_to_string(missing, ' NOLOGIN; CREATE ROLE ') || ' NOLOGIN;';
+    END IF;
+    BEGIN
+        IF NOT pg_has_role('eventgate_gateway', 'eventgate_read', 'MEMBER') THEN
+            GRANT eventgate_read TO eventgate_gateway;
+        END IF;
+    EXCEPTION
+        WHEN insufficient_privilege THEN NULL; -- it is granted all that it needs by itself, too
+    END;
+END
+$do$;
+
+-- Whoever gives out positions holds this table's EXCLUSIVE lock until its commit; whoever maintains, the other one's.
+CREATE TABLE IF NOT EXISTS eventgate.turn ();
+CREATE TABLE IF NOT EXISTS eventgate.maintenance ();
+
+-- The last position given out. Only moved under the turn's lock, and only forward; so an abort never gives one back.
+CREATE SEQUENCE IF NOT EXISTS eventgate.position_seq MINVALUE 0 START 0 MAXVALUE 9007199254740991;
+
+-- Partition log_N holds the segment N: positions N * 2^33 to (N + 1) * 2^33 - 1. A rotation goes on in the next segment.
+CREATE TABLE IF NOT EXISTS eventgate.log (
+    pos bigint NOT NULL,
+    channel text COLLATE "C" NOT NULL,
+    type text,
+    "time" timestamptz NOT NULL,
+    trace text,
+    bytes integer NOT NULL,
+    data json NOT NULL
+) PARTITION BY RANGE (pos);
+CREATE UNIQUE INDEX IF NOT EXISTS log_pos ON eventgate.log (pos);
+CREATE INDEX IF NOT EXISTS log_channel_pos ON eventgate.log (channel, pos);
+
+-- Every channel that ever had an event; `pruned`: its last position that retention has dropped.
+CREATE TABLE IF NOT EXISTS eventgate.channel (
+    name text COLLATE "C" PRIMARY KEY,
+    pruned bigint NOT NULL DEFAULT 0
+);
+
+-- One row for each time that the log began to run anew: what lies strictly between the two positions never was, or is
+-- lost. Rows are never updated: a row's xmin, kept in `state`, tells a reloaded row.
+CREATE TABLE IF NOT EXISTS eventgate.incarnation (
+    number integer PRIMARY KEY,
+    jump_from bigint NOT NULL,
+    jump_to bigint NOT NULL,
+    began timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Where the log runs, as noticed when its incarnation began.
+CREATE TABLE IF NOT EXISTS eventgate.state (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    tag text NOT NULL,
+    number integer NOT NULL,
+    row_xmin text NOT NULL,
+    started timestamptz NOT NULL,
+    database oid NOT NULL,
+    log oid NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS eventgate.setting (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    retention_age interval NOT NULL DEFAULT '7 days' CHECK (retention_age >= '1 second'),
+    retention_bytes bigint CHECK (retention_bytes > 0),
+    segment_age interval CHECK (segment_age >= '1 second'),
+    segment_bytes bigint CHECK (segment_bytes > 0),
+    key_age interval NOT NULL DEFAULT '24 hours' CHECK (key_age >= '1 second'),
+    max_bytes integer NOT NULL DEFAULT 1048576 CHECK (max_bytes BETWEEN 1 AND 268435456),
+    bulk_limit integer NOT NULL DEFAULT 1000 CHECK (bulk_limit > 0)
+);
+
+-- Idempotency keys; read and written under the turn's lock.
+CREATE TABLE IF NOT EXISTS eventgate.key (
+    publisher text COLLATE "C",
+    channel text COLLATE "C",
+    key text COLLATE "C",
+    hash bytea NOT NULL,
+    pos bigint NOT NULL,
+    "time" timestamptz NOT NULL,
+    PRIMARY KEY (publisher, channel, key)
+);
+CREATE INDEX IF NOT EXISTS key_time ON eventgate.key ("time");
+
+-- What publish() has taken and the commit appends. Nothing of it outlives its transaction, so it needs no WAL.
+CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.pending (
+    xact xid8 NOT NULL,
+    n bigint NOT NULL,
+    channel text NOT NULL,
+    type text,
+    key text,
+    trace text,
+    data json NOT NULL,
+    PRIMARY KEY (xact, n)
+);
+CREATE SEQUENCE IF NOT EXISTS eventgate.pending_seq CACHE 1000;
+
+-- The transactions that have something pending, before and after their other deferred constraints are checked.
+CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.publishing (xact xid8 PRIMARY KEY);
+CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.committing (xact xid8 PRIMARY KEY);
+
+CREATE OR REPLACE FUNCTION eventgate.version() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN @VERSION@;
