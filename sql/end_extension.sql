@@ -1,4 +1,11 @@
 
 -- Partitions are made later, so they belong to no extension and are dumped as they are.
-SELECT pg_catalog.pg_extension_config_dump('eventgate.' || name, '')
-FROM unnest('{setting,state,incarnation,channel,key,position_seq}'::text[]) AS name;
+DO $do$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY '{setting,state,incarnation,channel,key,position_seq}'::text[] LOOP
+        PERFORM pg_extension_config_dump(to_regclass('eventgate.' || name), '');
+    END LOOP;
+END
+$do$;

@@ -21,6 +21,8 @@ BEGIN
         RETURN false;
     END IF;
     EXECUTE format('CREATE TABLE eventgate.%I (LIKE eventgate.log INCLUDING DEFAULTS INCLUDING STORAGE)', partition);
+    EXECUTE format('CREATE UNIQUE INDEX ON eventgate.%I (pos)', partition);
+    EXECUTE format('CREATE INDEX ON eventgate.%I (channel, pos)', partition);
     EXECUTE format('ALTER TABLE eventgate.log ATTACH PARTITION eventgate.%I FOR VALUES FROM (%s) TO (%s)',
         partition, segment << 33, (segment + 1) << 33);
     RETURN true;

@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS eventgate.maintenance ();
 CREATE SEQUENCE IF NOT EXISTS eventgate.position_seq MINVALUE 0 START 0 MAXVALUE 9007199254740991;
 
 -- Partition log_N holds the segment N: positions N * 2^33 to (N + 1) * 2^33 - 1. A rotation goes on in the next segment.
+-- Indexes are each partition's own: with indexes of the whole, a dump could not be loaded behind CREATE EXTENSION.
 CREATE TABLE IF NOT EXISTS eventgate.log (
     pos bigint NOT NULL,
     channel text COLLATE "C" NOT NULL,
@@ -47,8 +48,6 @@ CREATE TABLE IF NOT EXISTS eventgate.log (
     bytes integer NOT NULL,
     data json NOT NULL
 ) PARTITION BY RANGE (pos);
-CREATE UNIQUE INDEX IF NOT EXISTS log_pos ON eventgate.log (pos);
-CREATE INDEX IF NOT EXISTS log_channel_pos ON eventgate.log (channel, pos);
 
 -- Every channel that ever had an event; `pruned`: its last position that retention has dropped.
 CREATE TABLE IF NOT EXISTS eventgate.channel (
