@@ -61,10 +61,11 @@ static struct eg_bytes skip_value(struct scan *scan)
 static int problem(struct eg_error *error, size_t item, const char *what)
 {
     error->sqlstate[0] = '\0';
-    snprintf(error->sentence, sizeof(error->sentence),
-             "Item %zu of the batch %s. An item is {\"channel\":\"NAME\",\"data\":ANY JSON}. Nothing of the batch was "
-             "published.",
-             item, what);
+    snprintf(
+        error->sentence, sizeof(error->sentence),
+        "Item %zu of the batch %s. An item is {\"channel\":\"NAME\",\"data\":ANY JSON}, and for durable channels may "
+        "have \"type\" and \"key\". Nothing of the batch was published.",
+        item, what);
     return -EINVAL;
 }
 
@@ -157,9 +158,14 @@ static int read_item(struct scan *scan, json_t *object, size_t number, struct eg
     if (!text.data)
         return problem(error, number, "spells the member \"data\" with escapes: write it plainly");
     const json_t *data = json_object_get(object, "data");
+    item->json = text;
     result = copy_string(json_object_get(object, "channel"), &item->channel);
     if (!result)
         result = json_is_string(data) ? copy_string(data, &item->data) : copy_text(text, &item->data);
+    if (!result && item->has_type)
+        result = copy_string(json_object_get(object, "type"), &item->type);
+    if (!result && item->has_key)
+        result = copy_string(json_object_get(object, "key"), &item->key);
     return result;
 }
 
@@ -271,8 +277,10 @@ int eg_json_batch_parse(const char *body, size_t length, bool ndjson, size_t max
 void eg_json_batch_done(struct eg_json_batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
-        free((void *)(uintptr_t)batch->items[i].channel.data);
-        free((void *)(uintptr_t)batch->items[i].data.data);
+        const struct eg_json_batch_item *item = &batch->items[i];
+        const struct eg_bytes owned[] = {item->channel, item->data, item->type, item->key};
+        for (size_t j = 0; j < EG_ARRAY_LENGTH(owned); j++)
+            free((void *)(uintptr_t)owned[j].data);
     }
     free(batch->items);
     *batch = (struct eg_json_batch){NULL, 0};

@@ -1,459 +1,357 @@
 /*
- * Publishing by POST.
+ * Reading what is to be published.
  *
- * A posting is a request on its way: its rows in the order of the request, and one publication (part) for each set that
- * they go to. Everything is checked before anything is admitted; the parts are admitted all or none; then each goes to
- * its set's publisher and comes back through the worker's mailbox. The answer is made when the last part is back. A
- * client that has gone by then is no reason to stop: what was submitted is published.
+ * Everything is checked here, and every event of a batch, before anything is submitted: which channel it is, what may
+ * be given with it, and whether its data can be carried. What is good goes on as a posting.
  */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "eventgate/json.h"
-#include "eventgate/log.h"
+#include "eventgate/posting.h"
+#include "eventgate/publish_request.h"
 #include "eventgate/subscribe.h"
 #include "eventgate/utf8.h"
-#include "eventgate/worker.h"
 
 /* PostgreSQL's NOTIFY_PAYLOAD_MAX_LENGTH - 1: https://www.postgresql.org/docs/15/sql-notify.html */
 #define LIVE_PAYLOAD_MAX_BYTES 7999
 
-struct posting;
-
-struct part {
-    struct eg_message message;
-    struct posting *posting;
-    struct eg_publication *publication;
-};
-
-struct row {
-    struct eg_bytes channel;
-    struct eg_bytes payload;
-    uint32_t set;
-    enum eg_outcome outcome;
-    struct eg_error *error; /* owned */
-};
-
-struct posting {
-    struct eg_worker *worker;
-    struct eg_exchange *exchange; /* NULL: the client has gone */
-    bool batch;
-    size_t row_count;
-    struct row *rows;
-    size_t part_count, parts_left;
-    struct part parts[]; /* at most one a set */
-};
+#define IN_NO_BATCH SIZE_MAX
 
 static void refuse(struct eg_exchange *exchange, enum eg_problem problem, const char *detail)
 {
     eg_exchange_problem(exchange, problem, detail, NULL);
 }
 
-static void refuse_row(struct eg_exchange *exchange, enum eg_problem problem, const struct posting *posting, size_t row,
-                       const char *detail)
+/* `item`: its index in the batch, or IN_NO_BATCH. */
+static void refuse_item(struct eg_exchange *exchange, size_t item, enum eg_problem problem, const char *detail)
 {
-    char text[400];
-    if (posting->batch)
-        snprintf(text, sizeof(text), "Item %zu of the batch: %s Nothing of the batch was published.", row + 1, detail);
-    else
+    char text[500];
+    if (item == IN_NO_BATCH)
         snprintf(text, sizeof(text), "%s", detail);
+    else
+        snprintf(text, sizeof(text), "Item %zu of the batch: %s Nothing of the batch was published.", item + 1, detail);
     refuse(exchange, problem, text);
 }
 
-static void posting_free(struct posting *posting)
+/* --- one event --------------------------------------------------------------------------------------------------- */
+
+/* Fills in the row's channel, set and kind. Answers and returns false if one can't publish there. */
+static bool find_channel(struct eg_worker *worker, struct eg_exchange *exchange, size_t item, struct eg_bytes channel,
+                         struct eg_posting_row *row)
 {
-    for (size_t i = 0; i < posting->row_count; i++)
-        free(posting->rows[i].error);
-    for (size_t i = 0; i < posting->part_count; i++)
-        eg_publication_free(posting->parts[i].publication);
-    free(posting->rows);
-    free(posting);
-}
-
-/* --- the answer -------------------------------------------------------------------------------------------------- */
-
-static enum eg_problem problem_of(const struct row *row, const char **ret_detail)
-{
-    switch (row->outcome) {
-    case EG_OUTCOME_REFUSED:
-        *ret_detail = row->error ? row->error->sentence : "PostgreSQL refused it.";
-        return EG_PROBLEM_REFUSED;
-    case EG_OUTCOME_UNKNOWN:
-        *ret_detail = "The connection to the database was lost before it answered: the event may or may not have been "
-                      "published. Sending it again may publish it twice.";
-        return EG_PROBLEM_OUTCOME_UNKNOWN;
-    default:
-        *ret_detail = "The database is away; nothing was published. Send it again later.";
-        return EG_PROBLEM_DATABASE_AWAY;
-    }
-}
-
-static void add_row(struct eg_buffer *body, const struct row *row, const char *request_id, unsigned *ret_status)
-{
-    if (row->outcome == EG_OUTCOME_COMMITTED) {
-        *ret_status = 202;
-        eg_buffer_add_string(body, "{\"status\":202}");
-        return;
-    }
-    const char *detail;
-    enum eg_problem problem = problem_of(row, &detail);
-    *ret_status = eg_problem_status(problem);
-    eg_buffer_add_format(body, "{\"status\":%u,\"problem\":", *ret_status);
-    eg_problem_add(body, problem, detail, request_id);
-    eg_buffer_add_string(body, "}");
-}
-
-/* 202 only if every row is; what they have in common, else 207 (RFC 4918). */
-static void answer_batch(struct posting *posting)
-{
-    struct eg_buffer body = EG_BUFFER_INIT;
-    unsigned status = 0;
-    eg_buffer_add_string(&body, "{\"results\":[");
-    for (size_t i = 0; i < posting->row_count; i++) {
-        unsigned row_status;
-        eg_buffer_add_string(&body, i ? "," : "");
-        add_row(&body, &posting->rows[i], posting->exchange->id, &row_status);
-        status = status == 0 || status == row_status ? row_status : 207;
-    }
-    eg_buffer_add_string(&body, "]}\n");
-    eg_exchange_reply(posting->exchange, posting->row_count ? status : 202, "application/json", &body,
-                      status == 503 ? (struct eg_header[]){{"Retry-After", "1"}, {NULL, NULL}} : NULL);
-}
-
-static void answer_single(struct posting *posting)
-{
-    const struct row *row = &posting->rows[0];
-    if (row->outcome != EG_OUTCOME_COMMITTED) {
-        const char *detail;
-        enum eg_problem problem = problem_of(row, &detail);
-        refuse(posting->exchange, problem, detail);
-        return;
-    }
-    struct eg_buffer body = EG_BUFFER_INIT;
-    eg_buffer_add_string(&body, "{\"status\":202}\n");
-    eg_exchange_reply(posting->exchange, 202, "application/json", &body, NULL);
-}
-
-static void answer(struct posting *posting)
-{
-    struct eg_exchange *exchange = posting->exchange;
-    if (exchange) {
-        exchange->gone = NULL;
-        if (posting->batch)
-            answer_batch(posting);
-        else
-            answer_single(posting);
-    }
-    posting_free(posting);
-}
-
-static void part_is_back(struct eg_message *message, void *context)
-{
-    struct part *part = EG_CONTAINER_OF(message, struct part, message);
-    struct posting *posting = part->posting;
-    (void)context;
-    for (size_t i = 0; i < part->publication->count; i++) {
-        struct eg_publication_item *item = &part->publication->items[i];
-        struct row *row = &posting->rows[item->row];
-        row->outcome = item->outcome;
-        row->error = item->error;
-        item->error = NULL;
-    }
-    if (--posting->parts_left == 0)
-        answer(posting);
-}
-
-/* On the publisher's thread: back to the worker. */
-static void part_done(struct eg_publication *publication)
-{
-    struct part *part = publication->context;
-    eg_mailbox_post(&part->posting->worker->mailbox, &part->message);
-}
-
-static void exchange_gone(struct eg_exchange *exchange)
-{
-    struct posting *posting = exchange->state;
-    posting->exchange = NULL;
-}
-
-/* --- the request ------------------------------------------------------------------------------------------------- */
-
-/* Fills in the row's set. Answers and returns false if the row can't be published. */
-static bool check_row(struct posting *posting, struct eg_exchange *exchange, size_t index)
-{
-    struct row *row = &posting->rows[index];
-    const char *problem = eg_channel_name_problem(row->channel.data, row->channel.length);
+    const char *problem = eg_channel_name_problem(channel.data, channel.length);
     if (problem) {
         char detail[200];
         snprintf(detail, sizeof(detail), "The channel name %s: one publishes to one channel by its name.", problem);
-        refuse_row(exchange, EG_PROBLEM_BAD_CHANNEL, posting, index, detail);
+        refuse_item(exchange, item, EG_PROBLEM_BAD_CHANNEL, detail);
         return false;
     }
-    int set = eg_config_find(posting->worker->shared->config, row->channel.data, row->channel.length).set;
-    if (set < 0 || row->channel.length > EG_LIVE_CHANNEL_MAX_BYTES) {
-        eg_unknown_channel(posting->worker, exchange, row->channel);
+    struct eg_config_place place = eg_config_find(worker->shared->config, channel.data, channel.length);
+    if (place.set < 0 || (!place.durable && channel.length > EG_LIVE_CHANNEL_MAX_BYTES)) {
+        eg_unknown_channel(worker, exchange, channel);
         return false;
     }
-    row->set = (uint32_t)set;
-    if (row->payload.length > LIVE_PAYLOAD_MAX_BYTES) {
-        eg_metrics_add(posting->worker->metrics, EG_METRIC_LIMIT_BODY, 1);
-        refuse_row(exchange, EG_PROBLEM_TOO_LARGE, posting, index,
-                   "A live event has at most 7,999 bytes, PostgreSQL's limit for NOTIFY. Store the data, and publish "
-                   "its key.");
+    row->channel = channel;
+    row->set = (uint32_t)place.set;
+    row->durable = place.durable;
+    return true;
+}
+
+static bool check_text(struct eg_exchange *exchange, size_t item, struct eg_bytes text)
+{
+    if (!eg_utf8_valid(text.data, text.length)) {
+        refuse_item(exchange, item, EG_PROBLEM_BAD_BODY,
+                    "The payload is not UTF-8. Encode binary data, say in base64.");
         return false;
     }
-    if (!eg_utf8_valid(row->payload.data, row->payload.length)) {
-        refuse_row(exchange, EG_PROBLEM_BAD_BODY, posting, index,
-                   "The payload is not UTF-8. Encode binary data, say in base64.");
-        return false;
-    }
-    if (row->payload.length > 0 && memchr(row->payload.data, '\0', row->payload.length)) {
-        refuse_row(exchange, EG_PROBLEM_BAD_BODY, posting, index, "PostgreSQL cannot carry a NUL byte in a payload.");
+    if (text.length > 0 && memchr(text.data, '\0', text.length)) {
+        refuse_item(exchange, item, EG_PROBLEM_BAD_BODY, "PostgreSQL cannot carry a NUL byte in a payload.");
         return false;
     }
     return true;
 }
 
-/* Copies the rows of one set into its publication. */
-static bool make_part(struct posting *posting, uint32_t set)
+static bool check_live(struct eg_worker *worker, struct eg_exchange *exchange, size_t item, struct eg_bytes payload)
 {
-    size_t count = 0, bytes = 0;
-    char *text;
-    for (size_t i = 0; i < posting->row_count; i++)
-        if (posting->rows[i].set == set) {
-            count++;
-            bytes += posting->rows[i].channel.length + posting->rows[i].payload.length;
-        }
-    if (count == 0)
-        return true;
-    struct part *part = &posting->parts[posting->part_count];
-    part->publication = eg_publication_new(count, bytes, &text);
-    if (!part->publication)
+    if (payload.length > LIVE_PAYLOAD_MAX_BYTES) {
+        eg_metrics_add(worker->metrics, EG_METRIC_LIMIT_BODY, 1);
+        refuse_item(exchange, item, EG_PROBLEM_TOO_LARGE,
+                    "A live event has at most 7,999 bytes, PostgreSQL's limit for NOTIFY. Store the data, and publish "
+                    "its key.");
         return false;
-    posting->part_count++;
-    part->posting = posting;
-    part->message.deliver = part_is_back;
-    part->publication->done = part_done;
-    part->publication->context = part;
-    part->publication->set = set;
-    part->publication->bytes = bytes;
-    struct eg_publication_item *item = part->publication->items;
-    for (size_t i = 0; i < posting->row_count; i++) {
-        const struct row *row = &posting->rows[i];
-        if (row->set != set)
-            continue;
-        item->row = (uint32_t)i;
-        item->channel = (struct eg_bytes){memcpy(text, row->channel.data, row->channel.length), row->channel.length};
-        text += row->channel.length;
-        item->payload = (struct eg_bytes){text, row->payload.length};
-        if (row->payload.length > 0)
-            memcpy(text, row->payload.data, row->payload.length);
-        text += row->payload.length;
-        item++;
     }
-    return true;
+    return check_text(exchange, item, payload);
 }
 
-/* Reserves room in the queue of every set that is published to, or of none. */
-static int admit_all(struct posting *posting)
+/* What all durable events of a request carry. */
+static struct eg_bytes trace_of(struct eg_exchange *exchange, char memory[EG_TRACEPARENT_LENGTH + 1])
 {
-    const struct eg_worker_port *port = &posting->worker->shared->port;
-    for (size_t i = 0; i < posting->part_count; i++) {
-        const struct eg_publication *publication = posting->parts[i].publication;
-        int error =
-            port->admit(port->context, publication->set, publication->durable, publication->count, publication->bytes);
-        if (!error)
-            continue;
-        while (i-- > 0) {
-            publication = posting->parts[i].publication;
-            port->release(port->context, publication->set, publication->durable, publication->count,
-                          publication->bytes);
-        }
-        return error;
-    }
-    return 0;
+    const char *header = eg_exchange_header(exchange, "traceparent");
+    if (!header || !eg_traceparent_read(header, memory))
+        return (struct eg_bytes){"", 0};
+    return (struct eg_bytes){memory, EG_TRACEPARENT_LENGTH};
 }
 
-/* Takes the posting: publishes it, or answers why not. */
-static void submit(struct posting *posting, struct eg_exchange *exchange)
-{
-    struct eg_worker *worker = posting->worker;
-    bool made = true;
-    for (size_t i = 0; i < posting->row_count; i++)
-        if (!check_row(posting, exchange, i)) {
-            posting_free(posting);
-            return;
-        }
-    for (uint32_t set = 0; made && set < worker->set_count; set++)
-        made = make_part(posting, set);
-    int error = made ? admit_all(posting) : -ENOMEM;
-    if (error) {
-        posting_free(posting);
-        if (error == -EAGAIN)
-            eg_metrics_add(worker->metrics, EG_METRIC_LIMIT_QUEUE, 1);
-        if (error == -ENOTCONN)
-            refuse(exchange, EG_PROBLEM_DATABASE_AWAY,
-                   "The database is away; nothing was published. Send it again later.");
-        else
-            refuse(exchange, EG_PROBLEM_OVERLOADED,
-                   error == -EAGAIN
-                       ? "More is being published than the database takes (publish_queue); nothing of this was "
-                         "published. Send it again later."
-                       : "The gateway is out of memory; nothing was published. Send it again.");
-        return;
-    }
-    posting->exchange = exchange;
-    posting->parts_left = posting->part_count;
-    exchange->state = posting;
-    exchange->gone = exchange_gone;
-    if (posting->part_count == 0) {
-        answer(posting);
-        return;
-    }
-    eg_exchange_hold(exchange);
-    size_t count = posting->part_count;
-    for (size_t i = 0; i < count; i++)
-        eg_worker_publish(worker, posting->parts[i].publication);
-}
+/* --- POST /channels/NAME ----------------------------------------------------------------------------------------- */
 
-static struct posting *posting_new(struct eg_worker *worker, bool batch, size_t rows)
-{
-    struct posting *posting = calloc(1, sizeof(*posting) + worker->set_count * sizeof(struct part));
-    if (!posting)
-        return NULL;
-    posting->worker = worker;
-    posting->batch = batch;
-    posting->row_count = rows;
-    posting->rows = calloc(rows ? rows : 1, sizeof(*posting->rows));
-    if (posting->rows)
-        return posting;
-    free(posting);
-    return NULL;
-}
-
-static void no_memory(struct eg_exchange *exchange)
-{
-    refuse(exchange, EG_PROBLEM_OVERLOADED, "The gateway is out of memory; nothing was published. Send it again.");
-}
-
-static void handle_single(struct eg_worker *worker, struct eg_exchange *exchange, enum eg_body_kind kind)
-{
-    struct eg_bytes payload = {exchange->body.data ? exchange->body.data : "", exchange->body.length};
-    if (kind == EG_BODY_NDJSON) {
-        refuse(exchange, EG_PROBLEM_UNSUPPORTED_TYPE,
-               "NDJSON is for batches: POST it to /events. Here, send one event as application/json or text/plain.");
-        return;
-    }
-    if (kind == EG_BODY_JSON && !eg_json_valid(payload.data, payload.length)) {
-        refuse(exchange, EG_PROBLEM_BAD_BODY,
-               "The body says that it is JSON, and it isn't (RFC 8259). Mend it, or send it as text/plain.");
-        return;
-    }
-    struct posting *posting = posting_new(worker, false, 1);
-    if (!posting) {
-        no_memory(exchange);
-        return;
-    }
-    posting->rows[0].channel = exchange->channel;
-    posting->rows[0].payload = payload;
-    submit(posting, exchange);
-}
-
-/* A body that doesn't say what it is: an array begins with a bracket. */
-static bool looks_like_array(const struct eg_buffer *body)
-{
-    size_t at = 0;
-    while (at < body->length && strchr(" \t\r\n", body->data[at]))
-        at++;
-    return at < body->length && body->data[at] == '[';
-}
-
-static bool check_item(struct posting *posting, struct eg_exchange *exchange, const struct eg_json_batch_item *item,
-                       size_t index)
-{
-    if (!item->has_type && !item->has_key)
-        return true;
-    refuse_row(exchange, EG_PROBLEM_BAD_PARAMETER, posting, index,
-               "\"type\" and \"key\" are for durable channels; a live event is its payload and nothing else.");
-    return false;
-}
-
-static void handle_batch(struct eg_worker *worker, struct eg_exchange *exchange, enum eg_body_kind kind)
-{
-    struct eg_json_batch batch;
-    struct eg_error error;
-    bool ndjson = kind == EG_BODY_NDJSON || (kind == EG_BODY_TEXT && !looks_like_array(&exchange->body));
-    int result = eg_json_batch_parse(exchange->body.data ? exchange->body.data : "", exchange->body.length, ndjson,
-                                     worker->settings.max_batch_items, &batch, &error);
-    if (result == -ENOMEM) {
-        no_memory(exchange);
-        return;
-    }
-    if (result) {
-        if (result == -E2BIG)
-            eg_metrics_add(worker->metrics, EG_METRIC_LIMIT_BATCH, 1);
-        refuse(exchange, result == -E2BIG ? EG_PROBLEM_TOO_LARGE : EG_PROBLEM_BAD_BODY, error.sentence);
-        return;
-    }
-    struct posting *posting = posting_new(worker, true, batch.count);
-    if (!posting) {
-        eg_json_batch_done(&batch);
-        no_memory(exchange);
-        return;
-    }
-    bool good = true;
-    for (size_t i = 0; good && i < batch.count; i++) {
-        good = check_item(posting, exchange, &batch.items[i], i);
-        posting->rows[i].channel = batch.items[i].channel;
-        posting->rows[i].payload = batch.items[i].data;
-    }
-    if (good)
-        submit(posting, exchange);
-    else
-        posting_free(posting);
-    eg_json_batch_done(&batch);
-}
-
-static bool parameters_fit(struct eg_exchange *exchange)
+static bool live_options_fit(struct eg_exchange *exchange)
 {
     for (size_t i = 0; i < exchange->target.parameter_count; i++) {
         const char *name = exchange->target.parameters[i].name.data;
         if (strcmp(name, "access_token") == 0)
             continue;
-        if (strcmp(name, "type") == 0)
-            refuse(exchange, EG_PROBLEM_BAD_PARAMETER,
-                   "\"type\" is for durable channels: a live event is its payload and nothing else.");
-        else
-            refuse(exchange, EG_PROBLEM_BAD_PARAMETER, "Publishing to a live channel takes no query parameters.");
+        refuse(exchange, EG_PROBLEM_BAD_PARAMETER,
+               strcmp(name, "type") == 0
+                   ? "\"type\" is for durable channels: a live event is its payload and nothing else."
+                   : "Publishing to a live channel takes no query parameters.");
         return false;
     }
     if (!eg_exchange_header(exchange, "Idempotency-Key"))
         return true;
-    refuse(
-        exchange, EG_PROBLEM_BAD_PARAMETER,
-        "Idempotency-Key is for durable channels: nothing remembers a live event, so its repeat cannot be recognised.");
+    refuse(exchange, EG_PROBLEM_BAD_PARAMETER,
+           "Idempotency-Key is for durable channels: nothing remembers a live event, so its repeat cannot be "
+           "recognised.");
     return false;
+}
+
+/* Fills in the row's type and key; `memory` is for the latter. */
+static bool read_durable_options(struct eg_exchange *exchange, struct eg_posting_row *row,
+                                 char memory[EG_EVENT_KEY_MAX_BYTES + 1])
+{
+    struct eg_refusal refusal;
+    int result = 0;
+    for (size_t i = 0; !result && i < exchange->target.parameter_count; i++) {
+        const struct eg_parameter *parameter = &exchange->target.parameters[i];
+        if (strcmp(parameter->name.data, "access_token") == 0)
+            continue;
+        if (strcmp(parameter->name.data, "type") != 0)
+            result = eg_refuse(&refusal, EG_PROBLEM_BAD_PARAMETER,
+                               "Publishing takes one query parameter, \"type\"; an idempotency key is a header "
+                               "(Idempotency-Key).");
+        else if (row->type.length > 0)
+            result = eg_refuse(&refusal, EG_PROBLEM_BAD_PARAMETER, "\"type\" is given twice: an event has one.");
+        else
+            result = eg_event_type_check(parameter->value, &refusal);
+        row->type = parameter->value;
+    }
+    const char *header = eg_exchange_header(exchange, "Idempotency-Key");
+    if (!result && header) {
+        result = eg_idempotency_key_read(header, memory, &refusal);
+        row->key = (struct eg_bytes){memory, result ? 0 : strlen(memory)};
+    }
+    if (result)
+        refuse(exchange, refusal.problem, refusal.detail);
+    return !result;
+}
+
+/* The body as JSON: as it is, or as a string, for which `memory` is. */
+static bool read_durable_body(struct eg_exchange *exchange, enum eg_body_kind kind, struct eg_bytes body,
+                              struct eg_buffer *memory, struct eg_bytes *ret_data)
+{
+    if (kind == EG_BODY_JSON || (kind == EG_BODY_UNSAID && eg_json_valid(body.data, body.length))) {
+        *ret_data = body;
+        return true;
+    }
+    if (!check_text(exchange, IN_NO_BATCH, body))
+        return false;
+    eg_buffer_add_json_string(memory, body.data, body.length);
+    *ret_data = (struct eg_bytes){memory->data, memory->length};
+    if (memory->failed)
+        eg_posting_no_memory(exchange);
+    return !memory->failed;
+}
+
+/* Answers and returns false if the body cannot be what it says. */
+static bool body_fits(struct eg_exchange *exchange, struct eg_bytes body, enum eg_body_kind *ret_kind)
+{
+    struct eg_refusal refusal;
+    if (eg_body_kind_read(eg_exchange_header(exchange, "Content-Type"),
+                          eg_exchange_header(exchange, "Content-Encoding"), ret_kind, &refusal) != 0)
+        refuse(exchange, refusal.problem, refusal.detail);
+    else if (*ret_kind == EG_BODY_NDJSON && exchange->route == EG_ROUTE_CHANNEL)
+        refuse(exchange, EG_PROBLEM_UNSUPPORTED_TYPE,
+               "NDJSON is for batches: POST it to /events. Here, send one event as application/json or text/plain.");
+    else if (*ret_kind == EG_BODY_JSON && exchange->route == EG_ROUTE_CHANNEL && !eg_json_valid(body.data, body.length))
+        refuse(exchange, EG_PROBLEM_BAD_BODY,
+               "The body says that it is JSON, and it isn't (RFC 8259). Mend it, or send it as text/plain.");
+    else
+        return true;
+    return false;
+}
+
+static void submit_single(struct eg_worker *worker, struct eg_exchange *exchange, const struct eg_posting_row *row)
+{
+    struct eg_posting *posting = eg_posting_new(worker, false, 1);
+    if (!posting) {
+        eg_posting_no_memory(exchange);
+        return;
+    }
+    *eg_posting_row(posting, 0) = *row;
+    eg_posting_submit(posting, exchange);
+}
+
+static void handle_single(struct eg_worker *worker, struct eg_exchange *exchange, struct eg_bytes body)
+{
+    char key[EG_EVENT_KEY_MAX_BYTES + 1], trace[EG_TRACEPARENT_LENGTH + 1];
+    struct eg_buffer json = EG_BUFFER_INIT;
+    struct eg_posting_row row = {0};
+    enum eg_body_kind kind;
+    if (!find_channel(worker, exchange, IN_NO_BATCH, exchange->channel, &row))
+        return;
+    bool good = row.durable ? read_durable_options(exchange, &row, key) : live_options_fit(exchange);
+    if (!good || !body_fits(exchange, body, &kind))
+        return;
+    if (row.durable) {
+        row.trace = trace_of(exchange, trace);
+        good = read_durable_body(exchange, kind, body, &json, &row.data);
+    } else {
+        row.data = body;
+        good = check_live(worker, exchange, IN_NO_BATCH, body);
+    }
+    if (good)
+        submit_single(worker, exchange, &row);
+    eg_buffer_done(&json);
+}
+
+/* --- POST /events ------------------------------------------------------------------------------------------------ */
+
+static bool batch_options_fit(struct eg_exchange *exchange)
+{
+    for (size_t i = 0; i < exchange->target.parameter_count; i++) {
+        const char *name = exchange->target.parameters[i].name.data;
+        if (strcmp(name, "access_token") == 0)
+            continue;
+        refuse(exchange, EG_PROBLEM_BAD_PARAMETER,
+               strcmp(name, "type") == 0 ? "In a batch, each item for a durable channel has its own \"type\"."
+                                         : "Publishing a batch takes no query parameters.");
+        return false;
+    }
+    if (!eg_exchange_header(exchange, "Idempotency-Key"))
+        return true;
+    refuse(exchange, EG_PROBLEM_BAD_PARAMETER,
+           "In a batch, each item for a durable channel has its own \"key\" rather than one Idempotency-Key.");
+    return false;
+}
+
+/* A body that doesn't say what it is: an array begins with a bracket. */
+static bool looks_like_array(struct eg_bytes body)
+{
+    size_t at = 0;
+    while (at < body.length && strchr(" \t\r\n", body.data[at]))
+        at++;
+    return at < body.length && body.data[at] == '[';
+}
+
+static bool read_batch(struct eg_worker *worker, struct eg_exchange *exchange, struct eg_bytes body,
+                       struct eg_json_batch *ret_batch)
+{
+    enum eg_body_kind kind;
+    struct eg_error error;
+    if (!body_fits(exchange, body, &kind))
+        return false;
+    bool ndjson = kind == EG_BODY_NDJSON || (kind != EG_BODY_JSON && !looks_like_array(body));
+    int result =
+        eg_json_batch_parse(body.data, body.length, ndjson, worker->settings.max_batch_items, ret_batch, &error);
+    if (result == -E2BIG)
+        eg_metrics_add(worker->metrics, EG_METRIC_LIMIT_BATCH, 1);
+    if (result == -ENOMEM)
+        eg_posting_no_memory(exchange);
+    else if (result)
+        refuse(exchange, result == -E2BIG ? EG_PROBLEM_TOO_LARGE : EG_PROBLEM_BAD_BODY, error.sentence);
+    return !result;
+}
+
+static bool read_durable_item(struct eg_exchange *exchange, const struct eg_json_batch_item *item, size_t index,
+                              struct eg_posting_row *row)
+{
+    struct eg_refusal refusal;
+    int result = item->has_type ? eg_event_type_check(item->type, &refusal) : 0;
+    if (!result && item->has_key)
+        result = eg_event_key_check(item->key, &refusal);
+    if (result) {
+        refuse_item(exchange, index, refusal.problem, refusal.detail);
+        return false;
+    }
+    row->data = item->json;
+    row->type = item->type;
+    row->key = item->key;
+    return true;
+}
+
+static bool read_item(struct eg_worker *worker, struct eg_exchange *exchange, const struct eg_json_batch_item *item,
+                      size_t index, struct eg_posting_row *row)
+{
+    if (!find_channel(worker, exchange, index, item->channel, row))
+        return false;
+    if (row->durable)
+        return read_durable_item(exchange, item, index, row);
+    if (item->has_type || item->has_key) {
+        refuse_item(exchange, index, EG_PROBLEM_BAD_PARAMETER,
+                    "\"type\" and \"key\" are for durable channels; a live event is its payload and nothing else.");
+        return false;
+    }
+    row->data = item->data;
+    return check_live(worker, exchange, index, item->data);
+}
+
+/* Durable events of one batch commit together, hence are of one set. */
+static bool check_set(struct eg_worker *worker, struct eg_exchange *exchange, size_t index,
+                      const struct eg_posting_row *row, const struct eg_posting_row *first)
+{
+    char detail[300];
+    if (!row->durable || row->set == first->set)
+        return true;
+    snprintf(detail, sizeof(detail),
+             "Its channel is one of the set %s, and a durable one before it of the set %s. Durable events of one batch "
+             "commit together, so they must be of one set: send a batch for each.",
+             worker->sets[row->set].config->name, worker->sets[first->set].config->name);
+    refuse_item(exchange, index, EG_PROBLEM_BAD_CHANNEL, detail);
+    return false;
+}
+
+static bool read_items(struct eg_worker *worker, struct eg_exchange *exchange, const struct eg_json_batch *batch,
+                       struct eg_bytes trace, struct eg_posting *posting)
+{
+    const struct eg_posting_row *first = NULL;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct eg_posting_row *row = eg_posting_row(posting, i);
+        if (!read_item(worker, exchange, &batch->items[i], i, row))
+            return false;
+        if (row->durable)
+            row->trace = trace;
+        if (!first && row->durable)
+            first = row;
+        if (first && !check_set(worker, exchange, i, row, first))
+            return false;
+    }
+    return true;
+}
+
+static void handle_batch(struct eg_worker *worker, struct eg_exchange *exchange, struct eg_bytes body)
+{
+    char trace[EG_TRACEPARENT_LENGTH + 1];
+    struct eg_json_batch batch;
+    if (!batch_options_fit(exchange) || !read_batch(worker, exchange, body, &batch))
+        return;
+    struct eg_posting *posting = eg_posting_new(worker, true, batch.count);
+    if (!posting)
+        eg_posting_no_memory(exchange);
+    else if (read_items(worker, exchange, &batch, trace_of(exchange, trace), posting))
+        eg_posting_submit(posting, exchange);
+    else
+        eg_posting_free(posting);
+    eg_json_batch_done(&batch);
 }
 
 void eg_publish_handle(struct eg_worker *worker, struct eg_exchange *exchange)
 {
-    enum eg_body_kind kind;
-    struct eg_refusal refusal;
-    if (worker->draining) {
+    struct eg_bytes body = {exchange->body.data ? exchange->body.data : "", exchange->body.length};
+    if (worker->draining)
         refuse(exchange, EG_PROBLEM_DRAINING, "This gateway is shutting down; nothing was published. Send it again.");
-        return;
-    }
-    if (!parameters_fit(exchange))
-        return;
-    if (eg_body_kind_read(eg_exchange_header(exchange, "Content-Type"),
-                          eg_exchange_header(exchange, "Content-Encoding"), &kind, &refusal) != 0) {
-        refuse(exchange, refusal.problem, refusal.detail);
-        return;
-    }
-    if (exchange->route == EG_ROUTE_CHANNEL)
-        handle_single(worker, exchange, kind);
+    else if (exchange->route == EG_ROUTE_CHANNEL)
+        handle_single(worker, exchange, body);
     else
-        handle_batch(worker, exchange, kind);
+        handle_batch(worker, exchange, body);
 }

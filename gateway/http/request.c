@@ -217,7 +217,7 @@ int eg_body_kind_read(const char *content_type, const char *content_encoding, en
     if (content_encoding && strcasecmp(content_encoding, "identity") != 0)
         return eg_refuse(ret_refusal, EG_PROBLEM_UNSUPPORTED_TYPE,
                          "Send the body uncompressed, without Content-Encoding.");
-    *ret_kind = EG_BODY_TEXT;
+    *ret_kind = EG_BODY_UNSAID;
     if (!content_type || !content_type[strspn(content_type, " \t")])
         return 0;
     struct eg_bytes type = {content_type, strcspn(content_type, " \t;")};
@@ -228,7 +228,9 @@ int eg_body_kind_read(const char *content_type, const char *content_encoding, en
     else if (type_is(type, "application/x-ndjson") || type_is(type, "application/jsonl") ||
              type_is(type, "application/ndjson"))
         *ret_kind = EG_BODY_NDJSON;
-    else if (strncasecmp(type.data, "text/", 5) != 0 && !type_is(type, "application/x-www-form-urlencoded"))
+    else if (strncasecmp(type.data, "text/", 5) == 0)
+        *ret_kind = EG_BODY_TEXT;
+    else if (!type_is(type, "application/x-www-form-urlencoded"))
         return eg_refuse(ret_refusal, EG_PROBLEM_UNSUPPORTED_TYPE,
                          "\"%.*s\" cannot be published. Send application/json or text/plain; a batch to /events can be "
                          "application/x-ndjson too.",

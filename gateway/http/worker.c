@@ -338,6 +338,7 @@ void eg_worker_free(struct eg_worker *worker)
     if (!worker)
         return;
     eg_server_free(worker->server); /* every exchange that is left says goodbye to its owner */
+    worker->server = NULL;          /* nothing more can be published */
     if (worker->loop) {
         eg_mailbox_deliver(&worker->mailbox, worker); /* answers that came too late */
         eg_mailbox_done(&worker->mailbox);

@@ -17,13 +17,16 @@ bool eg_json_valid(const char *data, size_t length);
  */
 void eg_json_add_one_line(struct eg_buffer *buffer, const char *data, size_t length);
 
-/* One item of a batch publish. All bytes are owned by the eg_json_batch. `data` is the item's own JSON text if it was
- * any JSON value but a string; for a string its text, unescaped (so that it reaches psql as typed). */
+/* One item of a batch publish. All bytes but those of `json` are owned by the eg_json_batch. `data` is the item's own
+ * JSON text if it was any JSON value but a string; for a string its text, unescaped (so that it reaches psql as typed).
+ */
 struct eg_json_batch_item {
     struct eg_bytes channel;
     struct eg_bytes data;
-    bool has_type; /* a "type" member was given (durable channels only) */
+    struct eg_bytes json; /* the JSON text of `data`: that part of the body */
+    bool has_type;        /* a "type" member was given (durable channels only) */
     bool has_key;
+    struct eg_bytes type, key; /* with them */
 };
 
 struct eg_json_batch {

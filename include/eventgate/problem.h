@@ -26,6 +26,7 @@
     X(UNSUPPORTED_TYPE, 415, "unsupported-type", "This kind of body is not supported")                                 \
     X(EXPECTATION_FAILED, 417, "expectation-failed", "Only 100-continue can be expected")                              \
     X(REFUSED, 422, "refused", "PostgreSQL refused the event")                                                         \
+    X(IDEMPOTENCY_CONFLICT, 422, "idempotency-conflict", "The key was used for another event")                         \
     X(TOO_MANY_CHANNELS, 400, "too-many-channels", "Too many channels in one stream")                                  \
     X(TOO_MANY, 429, "too-many", "Too many at once")                                                                   \
     X(HEADER_TOO_LARGE, 431, "header-too-large", "The request head is too large")                                      \

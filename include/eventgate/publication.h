@@ -16,7 +16,8 @@ enum eg_outcome {
     EG_OUTCOME_REPLAYED,    /* durable: its key is known with the same body; `position` is the first one's */
     EG_OUTCOME_CONFLICT,    /* durable: its key is known with another body; nothing of its unit was appended */
     EG_OUTCOME_WITHHELD,    /* durable: another item of its unit is in conflict */
-    EG_OUTCOME_REFUSED,     /* PostgreSQL refused it; nothing was published; see `error` */
+    EG_OUTCOME_REFUSED,     /* PostgreSQL refused it; nothing was published; see `error` (durable: SQLSTATE 54000 stands
+                               for data that is larger than the log's max_bytes) */
     EG_OUTCOME_UNAVAILABLE, /* nothing was published: the database is away */
     EG_OUTCOME_UNKNOWN,     /* the connection was lost before the answer to COMMIT: it may have been published */
 };

@@ -106,13 +106,14 @@ void eg_subscription_request_done(struct eg_subscription_request *request);
 enum eg_body_kind {
     EG_BODY_JSON,   /* says it is JSON: must be */
     EG_BODY_NDJSON, /* batches only */
-    EG_BODY_TEXT,   /* anything that is text */
+    EG_BODY_TEXT,   /* says it is text */
+    EG_BODY_UNSAID, /* says nothing: is looked at */
 };
 /*
  * From Content-Type and Content-Encoding (NULL: absent). application/json and +json: JSON; application/x-ndjson,
- * application/jsonl: NDJSON; text/..., none, and curl's default application/x-www-form-urlencoded: text. Any charset
- * but UTF-8 (or US-ASCII), any other type, any Content-Encoding but identity: -EINVAL, UNSUPPORTED_TYPE with what is
- * right.
+ * application/jsonl: NDJSON; text/...: text; none, and curl's default application/x-www-form-urlencoded: unsaid. Any
+ * charset but UTF-8 (or US-ASCII), any other type, any Content-Encoding but identity: -EINVAL, UNSUPPORTED_TYPE with
+ * what is right.
  */
 int eg_body_kind_read(const char *content_type, const char *content_encoding, enum eg_body_kind *ret_kind,
                       struct eg_refusal *ret_refusal) EG_MUST_CHECK;

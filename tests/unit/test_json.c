@@ -159,6 +159,7 @@ static void assert_data(const char *value, const char *text)
         assert_int_equal(batch.count, 1);
         assert_bytes(batch.items[0].channel, "c");
         assert_bytes(batch.items[0].data, text);
+        assert_int_equal(batch.items[0].json.length, strlen(value));
         eg_json_batch_done(&batch);
     }
 }
@@ -186,6 +187,20 @@ static void data_keeps_its_own_bytes(void **state)
     assert_data("\"{\\\"not\\\":\\\"cut\\\"}\"", "{\"not\":\"cut\"}");
 }
 
+static void data_is_there_as_json_too(void **state)
+{
+    static const char body[] =
+        "[{\"channel\":\"c\",\"data\": \"\\u00e9\\/ \" },{\"data\":[1 , 0.10],\"channel\":\"c\"}]";
+    struct eg_json_batch batch;
+    struct eg_error error;
+    (void)state;
+    assert_int_equal(eg_json_batch_parse(body, strlen(body), false, 3, &batch, &error), 0);
+    assert_bytes(batch.items[0].json, "\"\\u00e9\\/ \"");
+    assert_bytes(batch.items[0].data, "\xc3\xa9/ ");
+    assert_bytes(batch.items[1].json, "[1 , 0.10]");
+    eg_json_batch_done(&batch);
+}
+
 static void line_breaks_in_data_stay_in_an_array(void **state)
 {
     struct eg_json_batch batch = batch_of("[{\"data\":{\n \"a\": 1\n},\"channel\":\"c\"}]", false);
@@ -211,6 +226,8 @@ static void items_keep_their_order_and_members(void **state)
             assert_bytes(batch.items[i].data, data[i]);
             assert_int_equal(batch.items[i].has_type, i == 1);
             assert_int_equal(batch.items[i].has_key, i == 2);
+            assert_bytes(batch.items[i].type, i == 1 ? "t" : "");
+            assert_bytes(batch.items[i].key, i == 2 ? "k" : "");
         }
         eg_json_batch_done(&batch);
         assert_int_equal(batch.count, 0);
@@ -301,6 +318,7 @@ int main(void)
         cmocka_unit_test(nesting_is_bounded),
         cmocka_unit_test(puts_json_on_one_line),
         cmocka_unit_test(data_keeps_its_own_bytes),
+        cmocka_unit_test(data_is_there_as_json_too),
         cmocka_unit_test(line_breaks_in_data_stay_in_an_array),
         cmocka_unit_test(items_keep_their_order_and_members),
         cmocka_unit_test(refuses_and_names_the_item),

@@ -107,8 +107,8 @@ static void bodies_have_a_kind(void **state)
         const char *type, *encoding;
         int result;
         enum eg_body_kind kind;
-    } rows[] = {{NULL, NULL, 0, EG_BODY_TEXT},
-                {"", NULL, 0, EG_BODY_TEXT},
+    } rows[] = {{NULL, NULL, 0, EG_BODY_UNSAID},
+                {"", NULL, 0, EG_BODY_UNSAID},
                 {"application/json", NULL, 0, EG_BODY_JSON},
                 {"Application/JSON; charset=UTF-8", "identity", 0, EG_BODY_JSON},
                 {"application/activity+json", NULL, 0, EG_BODY_JSON},
@@ -116,7 +116,7 @@ static void bodies_have_a_kind(void **state)
                 {"application/jsonl", NULL, 0, EG_BODY_NDJSON},
                 {"text/plain", NULL, 0, EG_BODY_TEXT},
                 {"text/plain;charset=\"us-ascii\"", NULL, 0, EG_BODY_TEXT},
-                {"application/x-www-form-urlencoded", NULL, 0, EG_BODY_TEXT},
+                {"application/x-www-form-urlencoded", NULL, 0, EG_BODY_UNSAID},
                 {"text/plain; charset=latin1", NULL, -EINVAL, 0},
                 {"application/octet-stream", NULL, -EINVAL, 0},
                 {"multipart/form-data; boundary=x", NULL, -EINVAL, 0},
