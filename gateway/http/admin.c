@@ -3,6 +3,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,23 +31,43 @@ static const char *boolean(bool value)
     return value ? "true" : "false";
 }
 
-/* --- health ------------------------------------------------------------------------------------------------------ */
-
-static void add_set_health(struct eg_buffer *body, const char *name, const struct eg_set_facts *facts)
+/* Appends the name of a set and what its connections do; the object stays open. */
+static void begin_set(struct eg_buffer *body, const struct eg_config_set *set, const struct eg_set_facts *facts)
 {
     eg_buffer_add_string(body, "{\"name\":");
-    add_string(body, name);
+    add_string(body, set->name);
     eg_buffer_add_format(body, ",\"listening\":%s,\"publishing\":%s,\"listener\":\"%s\",\"publisher\":\"%s\"",
                          boolean(facts->listening), boolean(facts->publishing), facts->listener_state,
                          facts->publisher_state);
+    if (set->durable_count > 0)
+        eg_buffer_add_format(body, ",\"reading\":%s,\"appending\":%s,\"reader\":\"%s\",\"appender\":\"%s\"",
+                             boolean(facts->reading), boolean(facts->appending), facts->reader_state,
+                             facts->appender_state);
+}
+
+/* Appends what is wrong with it, if anything is, and closes the object. */
+static void end_set(struct eg_buffer *body, const struct eg_set_facts *facts)
+{
     if (facts->problem[0]) {
         eg_buffer_add_string(body, ",\"problem\":");
         add_string(body, facts->problem);
     }
+    if (facts->log_problem[0]) {
+        eg_buffer_add_string(body, ",\"log_problem\":");
+        add_string(body, facts->log_problem);
+    }
     eg_buffer_add_string(body, "}");
 }
 
-/* Ready: every set listens and can publish, and the gateway isn't draining. */
+/* --- health ------------------------------------------------------------------------------------------------------ */
+
+static bool is_ready(const struct eg_config_set *set, const struct eg_set_facts *facts)
+{
+    return facts->listening && (set->live_count == 0 || facts->publishing) &&
+           (set->durable_count == 0 || (facts->reading && facts->appending));
+}
+
+/* Ready: every set listens, reads its log, and can publish and append, and the gateway isn't draining. */
 static void handle_ready(struct eg_worker *worker, struct eg_exchange *exchange, bool details)
 {
     const struct eg_worker_shared *shared = worker->shared;
@@ -55,9 +76,10 @@ static void handle_ready(struct eg_worker *worker, struct eg_exchange *exchange,
     bool ready = !draining;
     for (uint32_t i = 0; i < worker->set_count; i++) {
         struct eg_set_facts facts = eg_set_status_read(&shared->statuses[i]);
-        ready = ready && facts.listening && facts.publishing;
+        ready = ready && is_ready(worker->sets[i].config, &facts);
         eg_buffer_add_string(&sets, i ? "," : "");
-        add_set_health(&sets, worker->sets[i].config->name, &facts);
+        begin_set(&sets, worker->sets[i].config, &facts);
+        end_set(&sets, &facts);
     }
     eg_buffer_add_format(&body, "{\"status\":\"%s\"", ready ? "ready" : draining ? "draining" : "not ready");
     if (details) {
@@ -83,74 +105,116 @@ static void handle_live(struct eg_exchange *exchange)
 
 struct listing {
     struct eg_buffer *body;
-    const char *set;
-    bool listening;
+    const struct eg_config *config;
+    const struct eg_config_set *set;
+    bool *seen; /* of the set's durable list: it has a row; NULL: no memory for it */
+    bool listening, reading;
     uint32_t count;
 };
+
+static void add_row(struct listing *listing, struct eg_bytes name, bool durable, int64_t subscribers, uint64_t events)
+{
+    struct eg_buffer *body = listing->body;
+    eg_buffer_add_string(body, listing->count++ ? ",{\"name\":" : "{\"name\":");
+    eg_buffer_add_json_string(body, name.data, name.length);
+    eg_buffer_add_format(
+        body, ",\"set\":\"%s\",\"kind\":\"%s\",\"listening\":%s,\"subscribers\":%" PRId64 ",\"events\":%" PRIu64 "}",
+        listing->set->name, durable ? "durable" : "live", boolean(durable ? listing->reading : listing->listening),
+        subscribers, events);
+}
 
 static void add_channel(void *context, const struct eg_channel *channel)
 {
     struct listing *listing = context;
-    struct eg_buffer *body = listing->body;
-    eg_buffer_add_string(body, listing->count++ ? ",{\"name\":" : "{\"name\":");
-    eg_buffer_add_json_string(body, channel->name, channel->name_length);
-    eg_buffer_add_format(
-        body, ",\"set\":\"%s\",\"kind\":\"live\",\"listening\":%s,\"subscribers\":%" PRId64 ",\"events\":%" PRIu64 "}",
-        listing->set, boolean(listing->listening), atomic_load_explicit(&channel->subscribers, memory_order_relaxed),
-        atomic_load_explicit(&channel->events, memory_order_relaxed));
+    const struct eg_config_set *set = listing->set;
+    bool durable = eg_config_find(listing->config, channel->name, channel->name_length).durable;
+    for (size_t i = 0; durable && listing->seen && i < set->durable_count; i++)
+        if (set->durable[i].length == channel->name_length &&
+            memcmp(set->durable[i].text, channel->name, channel->name_length) == 0)
+            listing->seen[i] = true;
+    add_row(listing, (struct eg_bytes){channel->name, channel->name_length}, durable,
+            atomic_load_explicit(&channel->subscribers, memory_order_relaxed),
+            atomic_load_explicit(&channel->events, memory_order_relaxed));
 }
 
-static void add_patterns(struct eg_buffer *body, const struct eg_config_set *set, uint32_t *count)
+static void add_channels_of_set(struct listing *listing, struct eg_set_status *status)
 {
-    for (size_t i = 0; i < set->live_count; i++) {
-        if (!set->live[i].wild)
+    const struct eg_config_set *set = listing->set;
+    struct eg_set_facts facts = eg_set_status_read(status);
+    listing->listening = facts.listening;
+    listing->reading = facts.reading;
+    listing->seen = calloc(set->durable_count + 1, sizeof(bool));
+    eg_channel_table_visit(status->channels, CHANNELS_SHOWN_MAX, add_channel, listing);
+    /* Of durable channels, only those that had an event or a subscriber are in the table. */
+    for (size_t i = 0; listing->seen && i < set->durable_count && i < CHANNELS_SHOWN_MAX; i++)
+        if (!set->durable[i].wild && !listing->seen[i])
+            add_row(listing, (struct eg_bytes){set->durable[i].text, set->durable[i].length}, true, 0, 0);
+    free(listing->seen);
+    listing->seen = NULL;
+}
+
+static void add_patterns(struct eg_buffer *body, const struct eg_config_set *set, bool durable, uint32_t *count)
+{
+    const struct eg_config_channel *list = durable ? set->durable : set->live;
+    for (size_t i = 0; i < (durable ? set->durable_count : set->live_count); i++) {
+        if (!list[i].wild)
             continue;
         eg_buffer_add_string(body, (*count)++ ? ",{\"pattern\":" : "{\"pattern\":");
-        eg_buffer_add_json_string(body, set->live[i].text, set->live[i].length);
-        eg_buffer_add_format(body, ",\"set\":\"%s\",\"kind\":\"live\"}", set->name);
+        eg_buffer_add_json_string(body, list[i].text, list[i].length);
+        eg_buffer_add_format(body, ",\"set\":\"%s\",\"kind\":\"%s\"}", set->name, durable ? "durable" : "live");
     }
 }
 
-/* The channels that are LISTENed (or will be, while the database is away), and the patterns that others may match. */
+/* The channels that are LISTENed (or will be, while the database is away) or read from the log, and the patterns that
+ * others may match. */
 static void handle_channels(struct eg_worker *worker, struct eg_exchange *exchange)
 {
     struct eg_buffer body = EG_BUFFER_INIT;
-    struct listing listing = {.body = &body};
+    struct listing listing = {.body = &body, .config = worker->shared->config};
     uint32_t patterns = 0;
     size_t more = 0;
     eg_buffer_add_string(&body, "{\"channels\":[");
     for (uint32_t i = 0; i < worker->set_count; i++) {
         struct eg_set_status *status = &worker->shared->statuses[i];
         size_t there = eg_channel_table_count(status->channels);
-        listing.set = worker->sets[i].config->name;
-        listing.listening = eg_set_status_read(status).listening;
-        eg_channel_table_visit(status->channels, CHANNELS_SHOWN_MAX, add_channel, &listing);
+        listing.set = worker->sets[i].config;
+        add_channels_of_set(&listing, status);
         more += there > CHANNELS_SHOWN_MAX ? there - CHANNELS_SHOWN_MAX : 0;
     }
     eg_buffer_add_string(&body, "],\"patterns\":[");
     for (uint32_t i = 0; i < worker->set_count; i++)
-        add_patterns(&body, worker->sets[i].config, &patterns);
+        for (int durable = 0; durable < 2; durable++)
+            add_patterns(&body, worker->sets[i].config, durable, &patterns);
     eg_buffer_add_format(&body, "],\"not_shown\":%zu}", more);
     reply_json(exchange, 200, &body);
+}
+
+/* The cursor of the place up to which everything has been read; null before anything has. */
+static void add_head(struct eg_buffer *body, const struct eg_config_set *set, const struct eg_set_facts *facts)
+{
+    char head[EG_CURSOR_SIZE];
+    struct eg_cursor cursor = {.epoch = facts->epoch, .place = facts->head, .position = facts->position};
+    bool live = set->live_count > 0, durable = set->durable_count > 0;
+    cursor.has_live = live;
+    cursor.has_position = durable;
+    memcpy(cursor.tag, facts->tag, sizeof(cursor.tag));
+    eg_buffer_add_string(body, ",\"head\":");
+    if ((live && facts->head == 0) || (durable && !facts->tag[0])) {
+        eg_buffer_add_string(body, "null");
+        return;
+    }
+    eg_cursor_format(&cursor, head);
+    add_string(body, head);
 }
 
 static void add_set(struct eg_worker *worker, struct eg_buffer *body, uint32_t index)
 {
     const struct eg_worker_set *set = &worker->sets[index];
     struct eg_set_facts facts = eg_set_status_read(set->status);
-    struct eg_cursor cursor = {.has_live = true, .epoch = facts.epoch, .place = facts.head};
-    char head[EG_CURSOR_SIZE] = "";
-    if (facts.head > 0)
-        eg_cursor_format(&cursor, head);
-    eg_buffer_add_string(body, "{\"name\":");
-    add_string(body, set->config->name);
-    eg_buffer_add_format(body, ",\"listening\":%s,\"publishing\":%s,\"listener\":\"%s\",\"publisher\":\"%s\",\"head\":",
-                         boolean(facts.listening), boolean(facts.publishing), facts.listener_state,
-                         facts.publisher_state);
-    if (head[0])
-        add_string(body, head);
-    else
-        eg_buffer_add_string(body, "null");
+    begin_set(body, set->config, &facts);
+    add_head(body, set->config, &facts);
+    if (set->config->durable_count > 0)
+        eg_buffer_add_format(body, ",\"log\":\"%s\",\"position\":%" PRIu64, facts.tag, facts.position);
     eg_buffer_add_format(
         body,
         ",\"channels\":%zu,\"reconnects\":%" PRIu64 ",\"notification_queue_usage\":%.6f,"
@@ -158,11 +222,7 @@ static void add_set(struct eg_worker *worker, struct eg_buffer *body, uint32_t i
         eg_channel_table_count(set->status->channels), facts.reconnects, facts.queue_usage > 0 ? facts.queue_usage : 0,
         eg_journal_head(set->journal) + 1 - eg_journal_tail(set->journal), eg_journal_bytes(set->journal),
         facts.head > eg_journal_head(set->journal) ? facts.head - eg_journal_head(set->journal) : 0);
-    if (facts.problem[0]) {
-        eg_buffer_add_string(body, ",\"problem\":");
-        add_string(body, facts.problem);
-    }
-    eg_buffer_add_string(body, "}");
+    end_set(body, &facts);
 }
 
 static void handle_sets(struct eg_worker *worker, struct eg_exchange *exchange)

@@ -101,14 +101,55 @@
     X(JOURNAL_EVENTS, "eventgate_journal_events", "", GAUGE, SET, "Events held in the journals of all workers.")       \
     X(JOURNAL_BYTES, "eventgate_journal_bytes", "", GAUGE, SET,                                                        \
       "Bytes of events that the journals of all workers refer to; shared events count once for each worker.")          \
-    X(PUBLISHED, "eventgate_published_total", "result=\"committed\"", COUNTER, SET, "Items of POSTs, by result.")      \
-    X(PUBLISH_REFUSED, "eventgate_published_total", "result=\"refused\"", COUNTER, SET, "Items of POSTs, by result.")  \
+    X(PUBLISHED, "eventgate_published_total", "result=\"committed\"", COUNTER, SET, "Live items of POSTs, by result.") \
+    X(PUBLISH_REFUSED, "eventgate_published_total", "result=\"refused\"", COUNTER, SET,                                \
+      "Live items of POSTs, by result.")                                                                               \
     X(PUBLISH_UNAVAILABLE, "eventgate_published_total", "result=\"unavailable\"", COUNTER, SET,                        \
-      "Items of POSTs, by result.")                                                                                    \
-    X(PUBLISH_UNKNOWN, "eventgate_published_total", "result=\"unknown\"", COUNTER, SET, "Items of POSTs, by result.")  \
+      "Live items of POSTs, by result.")                                                                               \
+    X(PUBLISH_UNKNOWN, "eventgate_published_total", "result=\"unknown\"", COUNTER, SET,                                \
+      "Live items of POSTs, by result.")                                                                               \
     X(PUBLISH_TRANSACTIONS, "eventgate_publish_transactions_total", "", COUNTER, SET,                                  \
       "Transactions that published items of POSTs.")                                                                   \
-    X(PUBLISH_QUEUED, "eventgate_publish_queue_items", "", GAUGE, SET, "Items waiting to be published or under way.")
+    X(PUBLISH_QUEUED, "eventgate_publish_queue_items", "", GAUGE, SET, "Items waiting to be published or under way.")  \
+    X(LOG_READING, "eventgate_log_reading", "", GAUGE, SET, "1 while the log of durable events is being read.")        \
+    X(LOG_APPENDING, "eventgate_log_appending", "", GAUGE, SET, "1 while the appending connection is up.")             \
+    X(LOG_POSITION, "eventgate_log_position", "", GAUGE, SET, "Position up to which the log has been read.")           \
+    X(LOG_BREAKS, "eventgate_log_breaks_total", "", COUNTER, SET,                                                      \
+      "Times that the log had lost events that were delivered (failover, restore); subscribers were told by a gap.")   \
+    X(LOG_READS, "eventgate_log_reads_total", "kind=\"end\"", COUNTER, SET,                                            \
+      "Reads of the log: at its end, and pages for those who are behind the journal.")                                 \
+    X(LOG_PAGES, "eventgate_log_reads_total", "kind=\"page\"", COUNTER, SET,                                           \
+      "Reads of the log: at its end, and pages for those who are behind the journal.")                                 \
+    X(LOG_ROWS, "eventgate_log_rows_total", "kind=\"end\"", COUNTER, SET, "Rows that these reads have returned.")      \
+    X(LOG_PAGE_ROWS, "eventgate_log_rows_total", "kind=\"page\"", COUNTER, SET,                                        \
+      "Rows that these reads have returned.")                                                                          \
+    X(LOG_PAGES_SHARED, "eventgate_log_pages_shared_total", "", COUNTER, SET,                                          \
+      "Pages that were answered with one that had been read for somebody else.")                                       \
+    X(LOG_PAGES_WAITING, "eventgate_log_pages_waiting", "", GAUGE, SET, "Pages asked for and not read yet.")           \
+    X(LOG_CATCHING_UP, "eventgate_log_catching_up", "", GAUGE, SET,                                                    \
+      "Subscriptions that are being fed from the log, since they are behind the journal.")                             \
+    X(LOG_CAUGHT_UP, "eventgate_log_catch_ups_total", "", COUNTER, SET,                                                \
+      "Subscriptions that were fed from the log until they met the journal.")                                          \
+    X(LOG_MAINTAINED, "eventgate_log_maintenance_total", "", COUNTER, SET,                                             \
+      "Times that this gateway looked after the log's partitions.")                                                    \
+    X(APPENDED, "eventgate_appended_total", "result=\"committed\"", COUNTER, SET,                                      \
+      "Durable items of POSTs, by result.")                                                                            \
+    X(APPEND_REPLAYED, "eventgate_appended_total", "result=\"replayed\"", COUNTER, SET,                                \
+      "Durable items of POSTs, by result.")                                                                            \
+    X(APPEND_CONFLICT, "eventgate_appended_total", "result=\"conflict\"", COUNTER, SET,                                \
+      "Durable items of POSTs, by result.")                                                                            \
+    X(APPEND_WITHHELD, "eventgate_appended_total", "result=\"withheld\"", COUNTER, SET,                                \
+      "Durable items of POSTs, by result.")                                                                            \
+    X(APPEND_REFUSED, "eventgate_appended_total", "result=\"refused\"", COUNTER, SET,                                  \
+      "Durable items of POSTs, by result.")                                                                            \
+    X(APPEND_UNAVAILABLE, "eventgate_appended_total", "result=\"unavailable\"", COUNTER, SET,                          \
+      "Durable items of POSTs, by result.")                                                                            \
+    X(APPEND_UNKNOWN, "eventgate_appended_total", "result=\"unknown\"", COUNTER, SET,                                  \
+      "Durable items of POSTs, by result.")                                                                            \
+    X(APPEND_TRANSACTIONS, "eventgate_append_transactions_total", "", COUNTER, SET,                                    \
+      "Transactions that appended durable items of POSTs.")                                                            \
+    X(APPEND_QUEUED, "eventgate_append_queue_items", "", GAUGE, SET,                                                   \
+      "Durable items waiting to be appended or under way.")
 
 enum eg_metric {
 #define X(id, name, labels, kind, scope, help) EG_METRIC_##id,
