@@ -31,47 +31,41 @@ $$;
 
 -- Begins a new incarnation, beyond all that was or may have been given out: the sequence, the log, what retention has
 -- dropped, and `seen`, the highest position that a gateway has seen. Its first position is random, since a lost tail
--- may have jumped to the same segment.
-CREATE OR REPLACE FUNCTION eventgate.begin_incarnation(seen bigint) RETURNS bigint
+-- may have gone on in the same segment.
+CREATE OR REPLACE FUNCTION eventgate.begin_incarnation(seen bigint) RETURNS void
     LANGUAGE plpgsql
 AS $$
 DECLARE
-    last bigint := (SELECT last_value FROM eventgate.position_seq);
-    exists_to bigint := eventgate.position_now();
     next_number integer := coalesce((SELECT max(number) FROM eventgate.incarnation), 0) + 1;
+    exists_to bigint := eventgate.position();
+    given_to bigint := greatest(exists_to, (SELECT last_value FROM eventgate.position_seq), seen);
     jump_to bigint := 0;
-    xmin_made text;
 BEGIN
-    exists_to := greatest(exists_to, (SELECT max(pruned) FROM eventgate.channel), 0);
-    last := greatest(last, exists_to, seen);
-    IF next_number > 1 OR last > 0 THEN
-        IF (last >> 33) + 2 >= 1 << 20 THEN
-            RAISE 'Position % is too high: there is no segment left behind it.', last
+    IF next_number > 1 OR given_to > 0 THEN
+        IF given_to >> 33 >= (1 << 20) - 2 THEN
+            RAISE 'Position % is too high: there is no segment left beyond it.', given_to
                 USING ERRCODE = 'program_limit_exceeded';
         END IF;
-        jump_to := (((last >> 33) + 1) << 33) + 1 + floor(random() * 4294967294)::bigint;
+        jump_to := (((given_to >> 33) + 1) << 33) + 1 + floor(random() * 4294967294)::bigint;
     END IF;
     BEGIN
-        INSERT INTO eventgate.incarnation AS i (number, jump_from, jump_to) VALUES (next_number, exists_to, jump_to)
-            RETURNING i.xmin::text INTO xmin_made;
-        INSERT INTO eventgate.state AS s (tag, number, row_xmin, started, database, log)
-            SELECT eventgate.random_tag(), next_number, xmin_made, pg_postmaster_start_time(), d.oid,
-                'eventgate.log'::regclass
-            FROM pg_database AS d WHERE d.datname = current_database()
-            ON CONFLICT (one) DO UPDATE SET number = excluded.number, row_xmin = excluded.row_xmin,
-                started = excluded.started, database = excluded.database, log = excluded.log;
+        INSERT INTO eventgate.incarnation (number, jump_from, jump_to) VALUES (next_number, exists_to, jump_to);
+        INSERT INTO eventgate.state (tag, started, log, place, row_xmin)
+            VALUES (eventgate.random_tag(), pg_postmaster_start_time(), 'eventgate.log'::regclass,
+                pg_relation_filepath('eventgate.turn'), '0')
+            ON CONFLICT (one) DO UPDATE SET started = excluded.started, log = excluded.log, place = excluded.place;
+        UPDATE eventgate.state AS s SET row_xmin = s.xmin; -- that of the new version, too, in the same subtransaction
     EXCEPTION
         -- Somebody noticed after the snapshot of this REPEATABLE READ transaction, and has moved the sequence.
         WHEN serialization_failure OR unique_violation THEN
             IF current_setting('transaction_isolation') = 'read committed' THEN
                 RAISE;
             END IF;
-            RETURN (SELECT last_value FROM eventgate.position_seq);
+            RETURN;
     END;
     INSERT INTO eventgate.setting DEFAULT VALUES ON CONFLICT DO NOTHING;
     PERFORM eventgate.make_partition(jump_to >> 33);
     PERFORM setval('eventgate.position_seq', jump_to);
-    RETURN jump_to;
 END
 $$;
 
@@ -80,27 +74,23 @@ CREATE OR REPLACE FUNCTION eventgate.random_tag() RETURNS text
     RETURN (SELECT string_agg(substr('abcdefghijklmnopqrstuvwxyz0123456789', 1 + (get_byte(b, i) * 256 + get_byte(b, i + 1)) % 36, 1), '')
         FROM uuid_send(gen_random_uuid()) AS b, unnest('{0,2,4,9,11,13}'::integer[]) AS i);
 
--- Takes the turn, and notices whether the log runs in another place than before; returns the last position given out.
-CREATE OR REPLACE FUNCTION eventgate.take_turn(seen bigint DEFAULT 0) RETURNS bigint
+-- Takes the turn, and notices whether the log runs in another place than before: another start of the server, database
+-- (whose oid is in the path), table, or state that was loaded from a dump.
+CREATE OR REPLACE FUNCTION eventgate.take_turn() RETURNS void
     LANGUAGE plpgsql
 AS $$
-DECLARE
-    last bigint;
 BEGIN
     LOCK TABLE eventgate.turn IN EXCLUSIVE MODE;
-    SELECT q.last_value INTO last
-    FROM eventgate.position_seq AS q, eventgate.state AS s, eventgate.incarnation AS i
-    WHERE i.number = s.number AND i.xmin::text = s.row_xmin AND s.started = pg_postmaster_start_time()
-        AND s.log = 'eventgate.log'::regclass
-        AND s.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
-    IF NOT FOUND OR seen > last THEN
-        last := eventgate.begin_incarnation(seen);
+    PERFORM FROM eventgate.state AS s
+    WHERE s.started = pg_postmaster_start_time() AND s.log = 'eventgate.log'::regclass
+        AND s.place = pg_relation_filepath('eventgate.turn') AND s.row_xmin = s.xmin;
+    IF NOT FOUND THEN
+        PERFORM eventgate.begin_incarnation(0);
     END IF;
     -- What clients have seen, no crash may take back.
     IF current_setting('synchronous_commit') = 'off' THEN
         SET LOCAL synchronous_commit = on;
     END IF;
-    RETURN last;
 END
 $$;
 
@@ -183,48 +173,80 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION eventgate.body_hash(type text, data text) RETURNS bytea
-    LANGUAGE sql STABLE
-    RETURN sha256(convert_to(coalesce(type, '') || E'\n' || data, getdatabaseencoding()));
+-- Raises where an array has not `count` elements, or one of them is not allowed.
+CREATE OR REPLACE FUNCTION eventgate.check_items(count integer, types text[], datas text[], keys text[], traces text[])
+    RETURNS void
+    LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    IF cardinality(datas) <> count OR cardinality(types) <> count OR cardinality(keys) <> count
+        OR cardinality(traces) <> count THEN
+        RAISE 'The arrays have different lengths.' USING ERRCODE = 'array_subscript_error';
+    ELSIF datas IS NULL OR array_position(datas, NULL) IS NOT NULL THEN
+        RAISE 'An item has no data.' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF octet_length(array_to_string(datas, '')) > 8192 THEN
+        PERFORM eventgate.check_size((SELECT max(octet_length(d)) FROM unnest(datas) AS d));
+    END IF;
+    IF array_remove(types, NULL) <> '{}' THEN
+        PERFORM eventgate.check_texts('type', types, 200);
+    END IF;
+    IF array_remove(keys, NULL) <> '{}' THEN
+        PERFORM eventgate.check_texts('key', keys, 255);
+    END IF;
+    IF array_remove(traces, NULL) <> '{}' THEN
+        PERFORM eventgate.check_texts('trace', traces, 255);
+    END IF;
+END
+$$;
 
--- What is to become of items some of which have keys: the outcome of each, and for appended and replayed ones the
--- position; that of an appended one counts from `last`. `repeated`: one key in several units, which this can't judge.
-CREATE OR REPLACE FUNCTION eventgate.judge(last bigint, publisher text, units integer[], channels text[], types text[],
-    datas text[], keys text[], OUT outcomes text[], OUT positions bigint[], OUT repeated boolean)
+CREATE OR REPLACE FUNCTION eventgate.digest(VARIADIC parts text[]) RETURNS uuid
+    LANGUAGE sql STABLE
+    RETURN encode(substr(sha256(convert_to(array_to_string(parts, E'\n', ''), getdatabaseencoding())), 1, 16), 'hex')::uuid;
+
+-- What is to become of items some of which have keys: the outcome of each, and the position of appended and replayed
+-- ones, that of the former counted from `first`. `repeated`: one key in several units, which this can't judge.
+CREATE OR REPLACE FUNCTION eventgate.judge(first bigint, units integer[], ids uuid[], bodies uuid[], OUT outcomes text[],
+    OUT positions bigint[], OUT repeated boolean)
     LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
+DECLARE
+    valid_from timestamptz := clock_timestamp() - (SELECT s.key_age FROM eventgate.setting AS s);
 BEGIN
     WITH item AS (
-        SELECT u.item, coalesce(u.unit, -u.item) AS unit, u.channel, u.key, k.pos AS known,
-            CASE WHEN u.key IS NOT NULL THEN eventgate.body_hash(u.type, u.data) END AS hash, k.hash AS known_hash
-        FROM unnest(units, channels, types, datas, keys) WITH ORDINALITY AS u(unit, channel, type, data, key, item)
-            LEFT JOIN eventgate.key AS k ON k.publisher = judge.publisher AND k.channel = u.channel AND k.key = u.key
-                AND k."time" > clock_timestamp() - (SELECT s.key_age FROM eventgate.setting AS s)
-    ), first AS (
+        SELECT u.item, coalesce(u.unit, -u.item) AS unit, u.id, u.body, k.pos AS known, k.body AS known_body
+        FROM unnest(units, ids, bodies) WITH ORDINALITY AS u(unit, id, body, item)
+            LEFT JOIN LATERAL (
+                SELECT k.pos, k.body FROM eventgate.key AS k WHERE k.id = u.id AND k."time" > valid_from OFFSET 0
+            ) AS k ON true
+    ), met AS ( -- with the first item of the call that has the same key
         SELECT item.*,
-            CASE WHEN key IS NULL THEN item ELSE first_value(item) OVER same_key END AS first_item,
-            CASE WHEN key IS NULL THEN unit ELSE first_value(unit) OVER same_key END AS first_unit,
-            first_value(hash) OVER same_key AS first_hash
-        FROM item WINDOW same_key AS (PARTITION BY channel, key ORDER BY item)
+            CASE WHEN id IS NULL THEN item ELSE first_value(item) OVER same_key END AS first_item,
+            CASE WHEN id IS NULL THEN unit ELSE first_value(unit) OVER same_key END AS first_unit,
+            first_value(body) OVER same_key AS first_body
+        FROM item WINDOW same_key AS (PARTITION BY id ORDER BY item)
     ), verdict AS (
-        SELECT first.*,
+        SELECT met.*,
             CASE
-                WHEN known_hash <> hash THEN 'conflict'
+                WHEN known_body <> body THEN 'conflict'
                 WHEN known IS NOT NULL THEN 'replayed'
                 WHEN first_item = item THEN 'appended'
-                WHEN first_hash <> hash THEN 'conflict'
+                WHEN first_body <> body THEN 'conflict'
                 ELSE 'repeated'
             END AS verdict
-        FROM first
+        FROM met
     ), outcome AS (
-        SELECT verdict.*, CASE
-            WHEN verdict IN ('appended', 'repeated') AND bool_or(verdict = 'conflict') OVER (PARTITION BY unit) THEN 'withheld'
-            ELSE verdict
-        END AS outcome
+        SELECT verdict.*,
+            CASE
+                WHEN verdict IN ('appended', 'repeated') AND bool_or(verdict = 'conflict') OVER (PARTITION BY unit)
+                THEN 'withheld'
+                ELSE verdict
+            END AS outcome
         FROM verdict
     ), placed AS (
-        SELECT outcome.*, last + count(*) FILTER (WHERE outcome = 'appended') OVER (ORDER BY item) AS pos FROM outcome
+        SELECT outcome.*, first - 1 + count(*) FILTER (WHERE outcome = 'appended') OVER (ORDER BY item) AS pos
+        FROM outcome
     ), result AS (
         SELECT item, first_unit <> unit AS repeated, CASE outcome WHEN 'repeated' THEN 'replayed' ELSE outcome END AS outcome,
             CASE outcome
@@ -239,58 +261,56 @@ BEGIN
 END
 $$;
 
--- Appends items as append() does, for callers that have taken care of the rights. Takes the turn.
-CREATE OR REPLACE FUNCTION eventgate.append_items(publisher text, units integer[], channels text[], types text[],
+-- Appends items some of which have keys; the turn is taken, and their channels are known.
+CREATE OR REPLACE FUNCTION eventgate.append_keyed(publisher text, units integer[], channels text[], types text[],
     datas text[], keys text[], traces text[])
     RETURNS TABLE (item integer, pos bigint, outcome text)
     LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
 DECLARE
-    count integer := cardinality(channels);
-    last bigint := eventgate.take_turn();
+    first bigint := nextval('eventgate.position_seq');
     now_ timestamptz := clock_timestamp();
-    unknown text[];
+    ids uuid[];
+    bodies uuid[];
+    all_new boolean;
     verdict record;
 BEGIN
-    IF count = 0 THEN
+    SELECT array_agg(u.id ORDER BY u.i), array_agg(u.body ORDER BY u.i),
+        count(u.id) = count(DISTINCT u.id) AND bool_and((SELECT true FROM eventgate.key AS k WHERE k.id = u.id) IS NULL)
+    INTO ids, bodies, all_new
+    FROM (
+        SELECT i, CASE WHEN key IS NOT NULL THEN eventgate.digest(channel, key, publisher) END AS id,
+            CASE WHEN key IS NOT NULL THEN eventgate.digest(type, data) END AS body
+        FROM unnest(channels, types, datas, keys) WITH ORDINALITY AS u(channel, type, data, key, i)
+        OFFSET 0 -- so that each digest is made once
+    ) AS u;
+    IF all_new THEN
+        SELECT array_agg('appended'::text ORDER BY i) AS outcomes, array_agg(first - 1 + i ORDER BY i) AS positions,
+            false AS repeated
+        INTO verdict FROM generate_series(1, cardinality(channels)) AS i;
+    ELSE
+        verdict := eventgate.judge(first, units, ids, bodies);
+    END IF;
+    IF verdict.repeated THEN
+        RETURN QUERY SELECT * FROM eventgate.append_units(publisher, units, channels, types, datas, keys, traces);
         RETURN;
     END IF;
-    SELECT array_agg(DISTINCT c) INTO unknown FROM unnest(channels) AS c
-        WHERE NOT EXISTS (SELECT FROM eventgate.channel AS k WHERE k.name = c);
-    IF unknown IS NOT NULL THEN
-        PERFORM eventgate.know_channels(unknown);
-    END IF;
-    IF keys IS NULL OR array_remove(keys, NULL) = '{}' THEN
-        PERFORM setval('eventgate.position_seq', last + count);
-        INSERT INTO eventgate.log (pos, channel, type, "time", trace, bytes, data)
-            SELECT last + i, channel, type, now_, trace, octet_length(data), data::json
-            FROM unnest(channels, types, traces, datas) WITH ORDINALITY AS u(channel, type, trace, data, i);
-        RETURN QUERY SELECT i, last + i, 'appended' FROM generate_series(1, count) AS i;
-    ELSE
-        verdict := eventgate.judge(last, publisher, units, channels, types, datas, keys);
-        IF verdict.repeated THEN
-            RETURN QUERY SELECT * FROM eventgate.append_units(publisher, units, channels, types, datas, keys, traces);
-            RETURN;
-        END IF;
-        PERFORM setval('eventgate.position_seq',
-            greatest(last, (SELECT max(p) FROM unnest(verdict.positions) AS p)));
-        INSERT INTO eventgate.log (pos, channel, type, "time", trace, bytes, data)
-            SELECT pos, channel, type, now_, trace, octet_length(data), data::json
-            FROM unnest(verdict.positions, verdict.outcomes, channels, types, traces, datas)
-                AS u(pos, outcome, channel, type, trace, data)
-            WHERE outcome = 'appended';
-        INSERT INTO eventgate.key AS k (publisher, channel, key, hash, pos, "time")
-            SELECT append_items.publisher, channel, key, eventgate.body_hash(type, data), pos, now_
-            FROM unnest(verdict.positions, verdict.outcomes, channels, types, datas, keys)
-                AS u(pos, outcome, channel, type, data, key)
-            WHERE outcome = 'appended' AND key IS NOT NULL
-            ON CONFLICT (publisher, channel, key) DO UPDATE
-                SET hash = excluded.hash, pos = excluded.pos, "time" = excluded."time"; -- it had expired
-        RETURN QUERY SELECT i::integer, pos, outcome
-            FROM unnest(verdict.positions, verdict.outcomes) WITH ORDINALITY AS u(pos, outcome, i);
-    END IF;
-    PERFORM pg_notify('eventgate', '');
+    INSERT INTO eventgate.log (pos, channel, type, "time", trace, bytes, data)
+        SELECT pos, channel, type, now_, trace, octet_length(data), data::json
+        FROM unnest(verdict.positions, verdict.outcomes, channels, types, traces, datas)
+            AS u(pos, outcome, channel, type, trace, data)
+        WHERE outcome = 'appended';
+    PERFORM setval('eventgate.position_seq', greatest(first, (SELECT max(p) FROM unnest(verdict.positions) AS p)));
+    -- Where there is a row already, it has expired; or it was made after the snapshot of this REPEATABLE READ
+    -- transaction, and then this raises serialization_failure.
+    INSERT INTO eventgate.key (id, body, pos, "time")
+        SELECT id, body, pos, now_
+        FROM unnest(verdict.positions, verdict.outcomes, ids, bodies) AS u(pos, outcome, id, body)
+        WHERE outcome = 'appended' AND id IS NOT NULL
+        ON CONFLICT (id) DO UPDATE SET body = excluded.body, pos = excluded.pos, "time" = excluded."time";
+    RETURN QUERY SELECT i::integer, pos, outcome
+        FROM unnest(verdict.positions, verdict.outcomes) WITH ORDINALITY AS u(pos, outcome, i);
 END
 $$;
 
@@ -305,7 +325,7 @@ DECLARE
     part record;
 BEGIN
     FOR part IN
-        SELECT array_agg(i::integer ORDER BY i) AS items, array_agg(unit ORDER BY i) AS units,
+        SELECT array_agg(i::integer ORDER BY i) AS items, array_agg(coalesce(unit, -i::integer) ORDER BY i) AS units,
             array_agg(channel ORDER BY i) AS channels, array_agg(type ORDER BY i) AS types,
             array_agg(data ORDER BY i) AS datas, array_agg(key ORDER BY i) AS keys, array_agg(trace ORDER BY i) AS traces
         FROM unnest(units, channels, types, datas, keys, traces)
@@ -313,7 +333,7 @@ BEGIN
         GROUP BY coalesce(unit, -i) ORDER BY min(i)
     LOOP
         RETURN QUERY SELECT part.items[a.item], a.pos, a.outcome
-            FROM eventgate.append_items(publisher, part.units, part.channels, part.types, part.datas, part.keys,
+            FROM eventgate.append_keyed(publisher, part.units, part.channels, part.types, part.datas, part.keys,
                 part.traces) AS a;
     END LOOP;
 END
@@ -331,32 +351,49 @@ CREATE OR REPLACE FUNCTION eventgate.append(publisher text, units integer[], cha
     SET enable_seqscan = off
     SET jit = off
 AS $$
+#variable_conflict use_column
+DECLARE
+    count integer := cardinality(channels);
+    first bigint;
+    now_ timestamptz;
+    unknown text[];
 BEGIN
-    IF array_position(datas, NULL) IS NOT NULL OR cardinality(datas) <> cardinality(channels) THEN
-        RAISE 'An item without data.' USING ERRCODE = 'null_value_not_allowed';
+    IF count = 0 THEN
+        RETURN;
     END IF;
-    IF octet_length(array_to_string(datas, '')) > 8192 THEN
-        PERFORM eventgate.check_size((SELECT max(octet_length(d)) FROM unnest(datas) AS d));
+    PERFORM eventgate.check_items(count, types, datas, keys, traces);
+    PERFORM eventgate.take_turn();
+    SELECT array_agg(DISTINCT u.name) INTO unknown FROM unnest(channels) AS u(name)
+    WHERE (SELECT true FROM eventgate.channel AS c WHERE c.name = u.name) IS NULL; -- an index probe, never a hash join
+    IF unknown IS NOT NULL THEN
+        PERFORM eventgate.know_channels(unknown);
     END IF;
-    PERFORM eventgate.check_texts('type', types, 200);
-    PERFORM eventgate.check_texts('key', keys, 255);
-    PERFORM eventgate.check_texts('trace', traces, 255);
-    RETURN QUERY SELECT a.item, a.pos, a.outcome FROM eventgate.append_items('gateway ' || coalesce(publisher, ''),
-        units, channels, types, datas, keys, traces) AS a ORDER BY a.item;
+    IF array_remove(keys, NULL) <> '{}' THEN
+        RETURN QUERY SELECT a.item, a.pos, a.outcome FROM eventgate.append_keyed('gateway ' || coalesce(publisher, ''),
+            units, channels, types, datas, keys, traces) AS a ORDER BY a.item;
+    ELSE
+        first := nextval('eventgate.position_seq');
+        now_ := clock_timestamp();
+        IF count > 1 THEN
+            PERFORM setval('eventgate.position_seq', first + count - 1);
+        END IF;
+        RETURN QUERY INSERT INTO eventgate.log AS l (pos, channel, type, "time", trace, bytes, data)
+            SELECT first - 1 + i, channel, type, now_, trace, octet_length(data), data::json
+            FROM unnest(channels, types, traces, datas) WITH ORDINALITY AS u(channel, type, trace, data, i)
+            RETURNING (l.pos - first)::integer + 1, l.pos, 'appended';
+    END IF;
+    PERFORM pg_notify('eventgate', '');
 END
 $$;
 
--- The highest position there is, in the caller's snapshot.
-CREATE OR REPLACE FUNCTION eventgate.position_now() RETURNS bigint
-    LANGUAGE sql STABLE
-    RETURN (SELECT greatest((SELECT max(l.pos) FROM eventgate.log AS l), (SELECT max(i.jump_to) FROM eventgate.incarnation AS i), 0));
-
+-- The highest position there is, or was until retention dropped it, in the caller's snapshot.
 CREATE OR REPLACE FUNCTION eventgate.position() RETURNS bigint
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN eventgate.position_now();
+    RETURN greatest((SELECT max(l.pos) FROM eventgate.log AS l), (SELECT max(c.pruned) FROM eventgate.channel AS c),
+        (SELECT max(i.jump_to) FROM eventgate.incarnation AS i), 0);
 END
 $$;
 
@@ -372,10 +409,14 @@ CREATE OR REPLACE FUNCTION eventgate.attach(seen bigint)
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM eventgate.take_turn(coalesce(seen, 0));
-    RETURN QUERY SELECT eventgate.version(), s.tag, eventgate.mark(), eventgate.position_now(),
-        (SELECT array_agg(i.jump_from ORDER BY i.number) FROM eventgate.incarnation AS i),
-        (SELECT array_agg(i.jump_to ORDER BY i.number) FROM eventgate.incarnation AS i)
-    FROM eventgate.state AS s;
+    PERFORM eventgate.take_turn();
+    IF seen > eventgate.position() THEN
+        PERFORM eventgate.begin_incarnation(seen);
+    END IF;
+    RETURN QUERY SELECT eventgate.version(), s.tag, eventgate.mark(), eventgate.position(), i.jump_froms, i.jump_tos
+    FROM eventgate.state AS s, (
+        SELECT array_agg(i.jump_from ORDER BY i.number) AS jump_froms, array_agg(i.jump_to ORDER BY i.number) AS jump_tos
+        FROM eventgate.incarnation AS i
+    ) AS i;
 END
 $$;

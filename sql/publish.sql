@@ -4,7 +4,20 @@
 -- takes. Its deferred triggers run in two stages: the first only queues the second behind the other deferred
 -- constraints of the transaction, which may wait for other transactions' row locks, and must not do so with the turn.
 -- Each stage fires once in a transaction: a row of eventgate.publishing is made where there is none yet. Looking for
--- it by a query instead would give two SERIALIZABLE transactions a conflict; as would reading these tables without index.
+-- it by a query instead, or without its index, would give two SERIALIZABLE transactions a conflict.
+
+-- Has what this transaction publishes appended at its commit.
+CREATE OR REPLACE FUNCTION eventgate.enter(me xid8, keyed boolean) RETURNS void
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF keyed THEN
+        INSERT INTO eventgate.publishing (xact, keyed) VALUES (me, true) ON CONFLICT (xact) DO UPDATE SET keyed = true;
+    ELSE
+        INSERT INTO eventgate.publishing (xact, keyed) VALUES (me, false) ON CONFLICT DO NOTHING;
+    END IF;
+END
+$$;
 
 -- Queues events of the caller's transaction, for callers that have checked them; n-th of each array.
 CREATE OR REPLACE FUNCTION eventgate.queue(channels text[], datas json[], types text[], keys text[], traces text[])
@@ -17,7 +30,7 @@ BEGIN
     INSERT INTO eventgate.pending (xact, n, channel, type, key, trace, data)
         SELECT me, nextval('eventgate.pending_seq'), u.channel, u.type, u.key, u.trace, u.data
         FROM unnest(channels, datas, types, keys, traces) AS u(channel, data, type, key, trace);
-    INSERT INTO eventgate.publishing (xact) VALUES (me) ON CONFLICT DO NOTHING;
+    PERFORM eventgate.enter(me, array_remove(keys, NULL) <> '{}');
 END
 $$;
 
@@ -53,7 +66,7 @@ BEGIN
     END IF;
     INSERT INTO eventgate.pending (xact, n, channel, type, key, trace, data)
         VALUES (me, nextval('eventgate.pending_seq'), channel, type, key, trace, data);
-    INSERT INTO eventgate.publishing (xact) VALUES (me) ON CONFLICT DO NOTHING;
+    PERFORM eventgate.enter(me, key IS NOT NULL);
 END
 $$;
 
@@ -68,7 +81,7 @@ BEGIN
             USING ERRCODE = 'feature_not_supported', DETAIL = 'It would keep everybody from publishing until it ends.',
                 HINT = 'Publish in a transaction of its own, or commit in one phase.';
     END IF;
-    INSERT INTO eventgate.committing (xact) VALUES (NEW.xact);
+    UPDATE eventgate.publishing AS p SET stage = 2 WHERE p.xact = NEW.xact;
     RETURN NULL;
 END
 $$;
@@ -80,83 +93,98 @@ CREATE OR REPLACE FUNCTION eventgate.behind_constraints() RETURNS trigger
     SET enable_seqscan = off
     SET jit = off
 AS $$
+DECLARE
+    keyed_ boolean;
 BEGIN
-    PERFORM eventgate.append_pending(NEW.xact);
-    DELETE FROM eventgate.publishing AS p WHERE p.xact = NEW.xact;
-    DELETE FROM eventgate.committing AS c WHERE c.xact = NEW.xact;
+    DELETE FROM eventgate.publishing AS p WHERE p.xact = NEW.xact RETURNING p.keyed INTO keyed_;
+    IF FOUND THEN
+        PERFORM eventgate.take_turn();
+        IF keyed_ THEN
+            PERFORM eventgate.append_pending_keyed(NEW.xact);
+        ELSE
+            PERFORM eventgate.append_pending(NEW.xact);
+        END IF;
+        PERFORM pg_notify('eventgate', '');
+    END IF;
     RETURN NULL;
 END
 $$;
 
--- Appends what is pending of this transaction. Takes the turn.
+-- Moves what is pending of this transaction into the log.
 CREATE OR REPLACE FUNCTION eventgate.append_pending(me xid8) RETURNS void
     LANGUAGE plpgsql
 AS $$
 DECLARE
-    last bigint := eventgate.take_turn();
+    first bigint := nextval('eventgate.position_seq');
     now_ timestamptz := clock_timestamp();
-    count bigint;
-    keyed boolean;
     names text[];
+    count bigint;
 BEGIN
-    SELECT count(*), bool_or(p.key IS NOT NULL), array_agg(DISTINCT p.channel) INTO count, keyed, names
-        FROM eventgate.pending AS p WHERE p.xact = me;
-    IF count = 0 THEN
-        RETURN;
+    IF current_setting('transaction_isolation') = 'read committed' THEN
+        SELECT array_agg(p.channel) INTO names FROM eventgate.pending AS p
+        WHERE p.xact = me AND (SELECT true FROM eventgate.channel AS c WHERE c.name = p.channel) IS NULL;
+    ELSE -- channels made after the snapshot can't be seen, and looking would be a conflict
+        SELECT array_agg(DISTINCT p.channel) INTO names FROM eventgate.pending AS p WHERE p.xact = me;
     END IF;
-    IF keyed THEN
-        PERFORM eventgate.append_keyed(me);
-    ELSE
+    IF names IS NOT NULL THEN
         PERFORM eventgate.know_channels(names);
-        PERFORM setval('eventgate.position_seq', last + count);
-        INSERT INTO eventgate.log (pos, channel, type, "time", trace, bytes, data)
-            SELECT last + row_number() OVER (ORDER BY p.n), p.channel, p.type, now_, p.trace, octet_length(p.data::text),
-                p.data
-            FROM eventgate.pending AS p WHERE p.xact = me;
-        PERFORM pg_notify('eventgate', '');
     END IF;
-    DELETE FROM eventgate.pending AS p WHERE p.xact = me;
+    WITH gone AS (
+        DELETE FROM eventgate.pending AS p WHERE p.xact = me RETURNING p.n, p.channel, p.type, p.trace, p.data
+    )
+    INSERT INTO eventgate.log (pos, channel, type, "time", trace, bytes, data)
+        SELECT first - 1 + row_number() OVER (ORDER BY g.n), g.channel, g.type, now_, g.trace,
+            octet_length(g.data::text), g.data
+        FROM gone AS g;
+    GET DIAGNOSTICS count = ROW_COUNT;
+    IF count > 1 THEN
+        PERFORM setval('eventgate.position_seq', first + count - 1);
+    END IF;
 END
 $$;
 
 -- The same where some of it has keys: a repeat with the same body changes nothing, one with another body raises.
-CREATE OR REPLACE FUNCTION eventgate.append_keyed(me xid8) RETURNS void
+CREATE OR REPLACE FUNCTION eventgate.append_pending_keyed(me xid8) RETURNS void
     LANGUAGE plpgsql
 AS $$
 DECLARE
-    all_ record;
+    items record;
     conflict integer;
 BEGIN
-    SELECT array_agg(p.channel ORDER BY p.n) AS channels, array_agg(p.type ORDER BY p.n) AS types,
-        array_agg(p.data::text ORDER BY p.n) AS datas, array_agg(p.key ORDER BY p.n) AS keys,
-        array_agg(p.trace ORDER BY p.n) AS traces, array_agg(1) AS units
-    INTO all_ FROM eventgate.pending AS p WHERE p.xact = me;
+    WITH gone AS (
+        DELETE FROM eventgate.pending AS p WHERE p.xact = me RETURNING p.*
+    )
+    SELECT array_agg(1) AS units, array_agg(g.channel ORDER BY g.n) AS channels, array_agg(g.type ORDER BY g.n) AS types,
+        array_agg(g.data::text ORDER BY g.n) AS datas, array_agg(g.key ORDER BY g.n) AS keys,
+        array_agg(g.trace ORDER BY g.n) AS traces
+    INTO items FROM gone AS g;
+    IF items.units IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM eventgate.know_channels(ARRAY(SELECT DISTINCT unnest(items.channels)));
     SELECT min(a.item) INTO conflict
-    FROM eventgate.append_items('sql ' || session_user, all_.units, all_.channels, all_.types, all_.datas, all_.keys,
-        all_.traces) AS a
+    FROM eventgate.append_keyed('sql ' || session_user, items.units, items.channels, items.types, items.datas,
+        items.keys, items.traces) AS a
     WHERE a.outcome = 'conflict';
     IF conflict IS NOT NULL THEN
-        RAISE 'The key % was used before on channel % with another body.', quote_literal(all_.keys[conflict]),
-            quote_literal(all_.channels[conflict])
+        RAISE 'The key % was used before on channel % with another body.', quote_literal(items.keys[conflict]),
+            quote_literal(items.channels[conflict])
             USING ERRCODE = 'EG422', HINT = 'A key names one event: use a new key for a new event.';
     END IF;
 END
 $$;
 
 DO $do$
-DECLARE
-    one record;
 BEGIN
-    FOR one IN
-        SELECT * FROM (VALUES ('publishing', 'before_constraints'), ('committing', 'behind_constraints')) AS t("table", stage)
-    LOOP
-        IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger
-                WHERE tgrelid = to_regclass('eventgate.' || one."table") AND tgname = one.stage) THEN
-            EXECUTE format('CREATE CONSTRAINT TRIGGER %I AFTER INSERT ON eventgate.%I DEFERRABLE INITIALLY DEFERRED '
-                'FOR EACH ROW EXECUTE FUNCTION eventgate.%I()', one.stage, one."table", one.stage);
-        END IF;
-        -- session_replication_role = replica must not lose events.
-        EXECUTE format('ALTER TABLE eventgate.%I ENABLE ALWAYS TRIGGER %I', one."table", one.stage);
-    END LOOP;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass('eventgate.publishing')) THEN
+        CREATE CONSTRAINT TRIGGER before_constraints AFTER INSERT ON eventgate.publishing
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION eventgate.before_constraints();
+        CREATE CONSTRAINT TRIGGER behind_constraints AFTER UPDATE ON eventgate.publishing
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.stage = 2)
+            EXECUTE FUNCTION eventgate.behind_constraints();
+    END IF;
+    -- session_replication_role = replica must not lose events.
+    ALTER TABLE eventgate.publishing ENABLE ALWAYS TRIGGER before_constraints;
+    ALTER TABLE eventgate.publishing ENABLE ALWAYS TRIGGER behind_constraints;
 END
 $do$;

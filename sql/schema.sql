@@ -54,9 +54,10 @@ CREATE TABLE IF NOT EXISTS eventgate.channel (
     name text COLLATE "C" PRIMARY KEY,
     pruned bigint NOT NULL DEFAULT 0
 );
+CREATE INDEX IF NOT EXISTS channel_pruned ON eventgate.channel (pruned);
 
 -- One row for each time that the log began to run anew: what lies strictly between the two positions never was, or is
--- lost. Rows are never updated: a row's xmin, kept in `state`, tells a reloaded row.
+-- lost. Rows are never updated, so a row's xmin tells that it was reloaded.
 CREATE TABLE IF NOT EXISTS eventgate.incarnation (
     number integer PRIMARY KEY,
     jump_from bigint NOT NULL,
@@ -64,37 +65,34 @@ CREATE TABLE IF NOT EXISTS eventgate.incarnation (
     began timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- Where the log runs, as noticed when its incarnation began.
+-- Where the log runs, as noticed when its incarnation began. `row_xmin` is this row's own xmin: a reloaded row has another.
 CREATE TABLE IF NOT EXISTS eventgate.state (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     tag text NOT NULL,
-    number integer NOT NULL,
-    row_xmin text NOT NULL,
     started timestamptz NOT NULL,
-    database oid NOT NULL,
-    log oid NOT NULL
+    log oid NOT NULL,
+    place text NOT NULL,
+    row_xmin xid NOT NULL
 );
 
 CREATE TABLE IF NOT EXISTS eventgate.setting (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
-    retention_age interval NOT NULL DEFAULT '7 days' CHECK (retention_age >= '1 second'),
-    retention_bytes bigint CHECK (retention_bytes > 0),
-    segment_age interval CHECK (segment_age >= '1 second'),
-    segment_bytes bigint CHECK (segment_bytes > 0),
+    retention_age interval DEFAULT '7 days' CHECK (retention_age >= '1 second'), -- NULL: no bound
+    retention_bytes bigint CHECK (retention_bytes > 0), -- NULL: no bound
+    segment_age interval CHECK (segment_age >= '1 second'), -- NULL: an eighth of retention_age
+    segment_bytes bigint CHECK (segment_bytes > 0), -- NULL: an eighth of retention_bytes
     key_age interval NOT NULL DEFAULT '24 hours' CHECK (key_age >= '1 second'),
     max_bytes integer NOT NULL DEFAULT 1048576 CHECK (max_bytes BETWEEN 1 AND 268435456),
     bulk_limit integer NOT NULL DEFAULT 1000 CHECK (bulk_limit > 0)
 );
 
--- Idempotency keys; read and written under the turn's lock.
+-- Idempotency keys; read and written under the turn's lock. `id`: digest of channel, key and publisher; `body`: of type
+-- and data.
 CREATE TABLE IF NOT EXISTS eventgate.key (
-    publisher text COLLATE "C",
-    channel text COLLATE "C",
-    key text COLLATE "C",
-    hash bytea NOT NULL,
+    id uuid PRIMARY KEY,
+    body uuid NOT NULL,
     pos bigint NOT NULL,
-    "time" timestamptz NOT NULL,
-    PRIMARY KEY (publisher, channel, key)
+    "time" timestamptz NOT NULL
 );
 CREATE INDEX IF NOT EXISTS key_time ON eventgate.key ("time");
 
@@ -111,9 +109,12 @@ CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.pending (
 );
 CREATE SEQUENCE IF NOT EXISTS eventgate.pending_seq CACHE 1000;
 
--- The transactions that have something pending, before and after their other deferred constraints are checked.
-CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.publishing (xact xid8 PRIMARY KEY);
-CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.committing (xact xid8 PRIMARY KEY);
+-- The transactions that have something pending. Stage 2: their other deferred constraints were checked.
+CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.publishing (
+    xact xid8 PRIMARY KEY,
+    keyed boolean NOT NULL,
+    stage smallint NOT NULL DEFAULT 1
+);
 
 CREATE OR REPLACE FUNCTION eventgate.version() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
