@@ -9,14 +9,18 @@
 #include "eventgate/journal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+#include "eventgate/pattern.h"
+
 #define FIRST_CAPACITY 64u
 #define EPOCHS_REMEMBERED 64u
+#define PATTERNS_GROW 8u
 
 struct named_channel {
     struct eg_journal_channel base; /* first member: the two share their address */
@@ -42,6 +46,14 @@ struct eg_journal {
     struct epoch_start epochs[EPOCHS_REMEMBERED]; /* a ring; the newest is number epoch_count - 1 */
     uint64_t epoch_count;
     struct named_channel *channels;
+    struct eg_journal_channel **patterns; /* those of `channels` that are wild */
+    uint32_t pattern_count;
+
+    char tag[EG_CURSOR_TAG_MAX + 1];
+    uint64_t position;         /* up to which the log has been read */
+    uint64_t log_floor;        /* durable events up to there may be missing */
+    uint64_t trimmed_position; /* of the last entry that was trimmed */
+    struct eg_log_jumps *jumps;
 };
 
 static struct eg_journal_entry *entry_at(const struct eg_journal *journal, uint64_t place)
@@ -72,8 +84,11 @@ static void trim_one(struct eg_journal *journal)
 {
     uint64_t place = journal->tail++;
     struct eg_journal_entry *entry = entry_at(journal, place);
-    if (entry->is_break)
+    raise_to(&journal->trimmed_position, entry->position);
+    if (entry->kind == EG_ENTRY_BREAK)
         raise_to(&journal->break_trimmed, place);
+    if (entry->kind == EG_ENTRY_LOG_BREAK || (entry->event && entry->event->durable))
+        raise_to(&journal->log_floor, entry->position);
     if (!entry->event)
         return;
     struct eg_journal_channel *channel = local_of(journal, entry->event->channel);
@@ -122,7 +137,7 @@ static int make_room(struct eg_journal *journal)
 }
 
 /* Takes the next place. Where places were skipped, what lies before the hole goes. */
-static int append(struct eg_journal *journal, uint64_t place, struct eg_event *event, bool is_break)
+static int append(struct eg_journal *journal, uint64_t place, enum eg_entry_kind kind, struct eg_event *event)
 {
     if (count_of(journal) >= journal->max_events && count_of(journal) > 0)
         trim_one(journal);
@@ -138,7 +153,7 @@ static int append(struct eg_journal *journal, uint64_t place, struct eg_event *e
         return error;
     }
     journal->head = place;
-    *entry_at(journal, place) = (struct eg_journal_entry){.event = event, .is_break = is_break};
+    *entry_at(journal, place) = (struct eg_journal_entry){.kind = kind, .event = event, .position = journal->position};
     return 0;
 }
 
@@ -146,8 +161,12 @@ int eg_journal_append_event(struct eg_journal *journal, struct eg_event *event)
 {
     struct eg_journal_channel *channel = local_of(journal, event->channel);
     uint64_t place = event->place;
-    int error = append(journal, place, event, false);
+    if (event->durable)
+        raise_to(&journal->position, event->cursor.position);
+    int error = append(journal, place, EG_ENTRY_EVENT, event);
     if (error) {
+        if (event->durable)
+            raise_to(&journal->log_floor, event->cursor.position);
         if (channel)
             raise_to(&channel->trimmed, place);
         eg_event_unref(event);
@@ -167,7 +186,7 @@ int eg_journal_append_break(struct eg_journal *journal, struct eg_epoch epoch, u
 {
     journal->epochs[journal->epoch_count++ % EPOCHS_REMEMBERED] = (struct epoch_start){epoch, place};
     journal->last_break = place;
-    int error = append(journal, place, NULL, true);
+    int error = append(journal, place, EG_ENTRY_BREAK, NULL);
     if (error)
         raise_to(&journal->break_trimmed, place);
     else
@@ -175,13 +194,87 @@ int eg_journal_append_break(struct eg_journal *journal, struct eg_epoch epoch, u
     return error;
 }
 
-void eg_journal_mark_dropped(struct eg_journal *journal, struct eg_channel *channel, uint64_t place)
+int eg_journal_append_log_break(struct eg_journal *journal, uint64_t place, uint64_t position)
 {
+    raise_to(&journal->position, position);
+    journal->last_break = place;
+    int error = append(journal, place, EG_ENTRY_LOG_BREAK, NULL);
+    if (error)
+        raise_to(&journal->log_floor, position);
+    else
+        trim_to_bounds(journal);
+    return error;
+}
+
+void eg_journal_mark_dropped(struct eg_journal *journal, struct eg_channel *channel, uint64_t place, uint64_t position)
+{
+    if (position > 0) {
+        raise_to(&journal->log_floor, position);
+        return;
+    }
     struct eg_journal_channel *local = eg_journal_channel(journal, channel->name, channel->name_length, true);
     raise_to(local ? &local->trimmed : &journal->break_trimmed, place);
 }
 
 /* --- channels ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t new_id(void)
+{
+    static _Atomic uint64_t ids;
+    return ++ids;
+}
+
+static bool push(struct eg_journal_channel ***array, uint32_t *count, struct eg_journal_channel *channel)
+{
+    if (*count % PATTERNS_GROW == 0) {
+        struct eg_journal_channel **grown = reallocarray(*array, *count + PATTERNS_GROW, sizeof(*grown));
+        if (!grown)
+            return false;
+        *array = grown;
+    }
+    (*array)[(*count)++] = channel;
+    return true;
+}
+
+static void take_out(struct eg_journal_channel **array, uint32_t *count, const struct eg_journal_channel *channel)
+{
+    for (uint32_t i = 0; i < *count; i++)
+        if (array[i] == channel) {
+            array[i] = array[--*count];
+            return;
+        }
+}
+
+static bool cover(struct eg_journal_channel *pattern, struct named_channel *name)
+{
+    const struct named_channel *wild = (const struct named_channel *)(const void *)pattern;
+    return !eg_pattern_matches(wild->name, wild->name_length, name->name, name->name_length) ||
+           push(&name->base.covering, &name->base.covering_count, pattern);
+}
+
+static void uncover(struct eg_journal *journal, const struct eg_journal_channel *pattern)
+{
+    for (struct named_channel *name = journal->channels; name; name = name->hh.next)
+        take_out(name->base.covering, &name->base.covering_count, pattern);
+    take_out(journal->patterns, &journal->pattern_count, pattern);
+}
+
+/* Every name knows the patterns that match it, whichever came first. */
+static bool connect(struct eg_journal *journal, struct named_channel *channel)
+{
+    bool connected = true;
+    if (!channel->base.is_wild) {
+        for (uint32_t i = 0; connected && i < journal->pattern_count; i++)
+            connected = cover(journal->patterns[i], channel);
+        return connected;
+    }
+    for (struct named_channel *name = journal->channels; connected && name; name = name->hh.next)
+        connected = name->base.is_wild || cover(&channel->base, name);
+    connected = connected && push(&journal->patterns, &journal->pattern_count, &channel->base);
+    if (!connected)
+        uncover(journal, &channel->base);
+    return connected;
+}
 
 struct eg_journal_channel *eg_journal_channel(struct eg_journal *journal, const char *name, size_t length, bool make)
 {
@@ -192,12 +285,18 @@ struct eg_journal_channel *eg_journal_channel(struct eg_journal *journal, const 
     channel = calloc(1, sizeof(*channel) + length + 1);
     if (!channel)
         return NULL;
+    channel->base.id = new_id();
+    channel->base.is_wild = eg_pattern_is_wild(name, length);
     memcpy(channel->name, name, length);
     channel->name_length = length;
-    HASH_ADD_KEYPTR(hh, journal->channels, channel->name, length, channel);
-    if (channel->hh.tbl)
-        return &channel->base;
-    free(channel); /* uthash ran out of memory */
+    if (connect(journal, channel)) {
+        HASH_ADD_KEYPTR(hh, journal->channels, channel->name, length, channel);
+        if (channel->hh.tbl)
+            return &channel->base;
+        uncover(journal, &channel->base); /* uthash ran out of memory */
+    }
+    free(channel->base.covering);
+    free(channel);
     return NULL;
 }
 
@@ -222,18 +321,22 @@ void eg_journal_channel_drop(struct eg_journal *journal, struct eg_journal_chann
     struct named_channel *named = (struct named_channel *)(void *)channel;
     detach(journal, channel);
     HASH_DEL(journal->channels, named);
+    if (channel->is_wild)
+        uncover(journal, channel);
+    free(channel->covering);
     free(named);
 }
 
 struct eg_journal_channel *eg_journal_listened(struct eg_journal *journal, struct eg_channel *channel, uint64_t since)
 {
     /* Out of memory for the mark, the journal is empty, and `since` is behind every cursor all the same. */
-    if (since > journal->head && append(journal, since, NULL, false) == 0)
+    if (since > journal->head && append(journal, since, EG_ENTRY_MARK, NULL) == 0)
         trim_to_bounds(journal);
     struct eg_journal_channel *local = eg_journal_channel(journal, channel->name, channel->name_length, true);
     if (!local || local->channel == channel)
         return local;
     detach(journal, local);
+    local->id = new_id();
     local->channel = eg_channel_ref(channel);
     local->since = since;
     local->last = 0; /* `trimmed` stays: what the feed dropped is told before it tells of the LISTEN */
@@ -274,6 +377,11 @@ uint64_t eg_journal_bytes(const struct eg_journal *journal)
     return journal->bytes;
 }
 
+struct eg_journal_channel *eg_journal_channel_of(const struct eg_journal *journal, const struct eg_event *event)
+{
+    return local_of(journal, event->channel);
+}
+
 uint64_t eg_journal_last_break(const struct eg_journal *journal)
 {
     return journal->last_break;
@@ -304,11 +412,16 @@ static uint64_t epoch_number_at(const struct eg_journal *journal, uint64_t place
     return number;
 }
 
-void eg_journal_cursor(const struct eg_journal *journal, uint64_t place, struct eg_cursor *ret_cursor)
+void eg_journal_cursor(const struct eg_journal *journal, uint64_t place, uint64_t position,
+                       struct eg_cursor *ret_cursor)
 {
     if (place > journal->head)
         place = journal->head;
     *ret_cursor = (struct eg_cursor){.has_position = true};
+    if (journal->tag[0]) {
+        memcpy(ret_cursor->tag, journal->tag, sizeof(ret_cursor->tag));
+        ret_cursor->position = position;
+    }
     if (journal->epoch_count == 0)
         return;
     ret_cursor->has_live = true;
@@ -354,6 +467,62 @@ enum eg_journal_lookup eg_journal_find(const struct eg_journal *journal, const s
     return is_ahead(journal, cursor, shared_epoch, shared_head) ? EG_JOURNAL_AHEAD : EG_JOURNAL_ALIEN;
 }
 
+/* --- the log ----------------------------------------------------------------------------------------------------- */
+
+void eg_journal_set_log(struct eg_journal *journal, const char *tag, uint64_t position, struct eg_log_jumps *jumps)
+{
+    if (strcmp(journal->tag, tag) != 0) {
+        trim_before(journal, journal->head + 1);
+        snprintf(journal->tag, sizeof(journal->tag), "%s", tag);
+        journal->position = journal->log_floor = journal->trimmed_position = position;
+    }
+    raise_to(&journal->position, position);
+    if (!jumps)
+        return;
+    eg_log_jumps_unref(journal->jumps);
+    journal->jumps = eg_log_jumps_ref(jumps);
+}
+
+const char *eg_journal_tag(const struct eg_journal *journal)
+{
+    return journal->tag;
+}
+
+uint64_t eg_journal_position(const struct eg_journal *journal)
+{
+    return journal->position;
+}
+
+uint64_t eg_journal_log_floor(const struct eg_journal *journal)
+{
+    return journal->log_floor;
+}
+
+const struct eg_log_jumps *eg_journal_jumps(const struct eg_journal *journal)
+{
+    return journal->jumps;
+}
+
+uint64_t eg_journal_position_at(const struct eg_journal *journal, uint64_t place)
+{
+    if (place >= journal->head)
+        return journal->position;
+    return place < journal->tail ? journal->trimmed_position : entry_at(journal, place)->position;
+}
+
+uint64_t eg_journal_place_behind(const struct eg_journal *journal, uint64_t position)
+{
+    uint64_t low = journal->tail, high = journal->head + 1;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (entry_at(journal, middle)->position <= position)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 /* --- making and freeing ------------------------------------------------------------------------------------------ */
 
 struct eg_journal *eg_journal_new(uint32_t worker, size_t max_events, size_t max_bytes)
@@ -378,8 +547,11 @@ void eg_journal_free(struct eg_journal *journal)
     for (; channel; channel = next) {
         next = channel->hh.next;
         detach(journal, &channel->base);
+        free(channel->base.covering);
         free(channel);
     }
+    free(journal->patterns);
+    eg_log_jumps_unref(journal->jumps);
     free(journal->entries);
     free(journal);
 }

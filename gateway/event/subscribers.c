@@ -65,14 +65,16 @@ static int audience_join(struct eg_journal_channel *channel, struct eg_subscribe
     }
     link->position = audience->count;
     audience->seats[audience->count++] = (struct seat){link->subscriber, link};
-    atomic_fetch_add_explicit(&channel->channel->subscribers, 1, memory_order_relaxed);
+    if (channel->channel)
+        atomic_fetch_add_explicit(&channel->channel->subscribers, 1, memory_order_relaxed);
     return 0;
 }
 
 static void audience_leave(struct eg_subscriber_link *link)
 {
     struct audience *audience = link->channel->audience;
-    atomic_fetch_sub_explicit(&link->channel->channel->subscribers, 1, memory_order_relaxed);
+    if (link->channel->channel)
+        atomic_fetch_sub_explicit(&link->channel->channel->subscribers, 1, memory_order_relaxed);
     struct seat last = audience->seats[--audience->count];
     audience->seats[link->position] = last;
     last.link->position = link->position;
@@ -87,8 +89,31 @@ static void leave_first(struct eg_subscriber *subscriber, uint32_t count)
     subscriber->link_count = 0;
 }
 
+/* Goes on from its position in the journal, which covers it. */
+static void join(struct eg_subscriber *subscriber, const struct eg_journal *journal)
+{
+    uint64_t place = eg_journal_place_behind(journal, subscriber->position);
+    subscriber->behind = false;
+    subscriber->log_after = subscriber->position;
+    if (!subscriber->hears_live)
+        subscriber->next = place;
+    else if (place < subscriber->next)
+        subscriber->next = place;
+}
+
+static void begin(struct eg_subscriber *subscriber, const struct eg_journal *journal, struct eg_subscriber_start start)
+{
+    subscriber->next = start.place + 1;
+    subscriber->position = start.position;
+    subscriber->behind = subscriber->hears_log && start.behind;
+    subscriber->live_after = subscriber->hears_live ? start.place : 0;
+    if (subscriber->hears_log && !start.behind)
+        join(subscriber, journal);
+    subscriber->lagging = subscriber->behind || subscriber->next <= eg_journal_head(journal);
+}
+
 int eg_subscribers_add(struct eg_subscribers *subscribers, struct eg_subscriber *subscriber,
-                       struct eg_journal_channel *const *channels, uint32_t count, uint64_t place)
+                       struct eg_journal_channel *const *channels, uint32_t count, struct eg_subscriber_start start)
 {
     subscriber->links = calloc(count, sizeof(*subscriber->links));
     if (!subscriber->links)
@@ -105,8 +130,7 @@ int eg_subscribers_add(struct eg_subscribers *subscribers, struct eg_subscriber 
     }
     LIST_INSERT_HEAD(&subscribers->all, subscriber, all_entry);
     subscribers->count++;
-    subscriber->lagging = place < eg_journal_head(subscribers->journal);
-    subscriber->next = place + 1;
+    begin(subscriber, subscribers->journal, start);
     return 0;
 }
 
@@ -141,29 +165,47 @@ void eg_subscribers_dirty(struct eg_subscribers *subscribers, struct eg_subscrib
     TAILQ_INSERT_TAIL(&subscribers->dirty, subscriber, dirty_entry);
 }
 
-static void mark(struct eg_subscribers *subscribers, struct eg_subscriber *subscriber, uint64_t place)
+static void mark(struct eg_subscribers *subscribers, struct eg_subscriber *subscriber, uint64_t place,
+                 uint64_t position)
 {
+    if (subscriber->behind && subscriber->hears_live)
+        eg_subscribers_dirty(subscribers, subscriber); /* live events don't wait for the log */
     if (subscriber->lagging)
         return;
     subscriber->lagging = true;
     subscriber->next = place;
+    subscriber->position = position > subscriber->log_after ? position : subscriber->log_after;
     eg_subscribers_dirty(subscribers, subscriber);
 }
 
-void eg_subscribers_mark(struct eg_subscribers *subscribers, struct eg_journal_channel *channel, uint64_t place)
+static void mark_audience(struct eg_subscribers *subscribers, const struct eg_journal_channel *channel, uint64_t place,
+                          uint64_t position)
 {
     const struct audience *audience = channel->audience;
-    if (!audience)
-        return;
-    for (uint32_t i = 0; i < audience->count; i++)
-        mark(subscribers, audience->seats[i].subscriber, place);
+    for (uint32_t i = 0; audience && i < audience->count; i++)
+        mark(subscribers, audience->seats[i].subscriber, place, position);
 }
 
-void eg_subscribers_mark_all(struct eg_subscribers *subscribers, uint64_t place)
+void eg_subscribers_mark(struct eg_subscribers *subscribers, struct eg_journal_channel *channel, uint64_t place,
+                         uint64_t position)
+{
+    mark_audience(subscribers, channel, place, position);
+    for (uint32_t i = 0; i < channel->covering_count; i++)
+        mark_audience(subscribers, channel->covering[i], place, position);
+}
+
+void eg_subscribers_mark_all(struct eg_subscribers *subscribers, uint64_t place, uint64_t position)
 {
     struct eg_subscriber *subscriber;
     LIST_FOREACH (subscriber, &subscribers->all, all_entry)
-        mark(subscribers, subscriber, place);
+        mark(subscribers, subscriber, place, position);
+}
+
+void eg_subscribers_attached(struct eg_journal_channel *channel)
+{
+    const struct audience *audience = channel->audience;
+    if (audience && channel->channel)
+        atomic_fetch_add_explicit(&channel->channel->subscribers, audience->count, memory_order_relaxed);
 }
 
 bool eg_subscribers_flush(struct eg_subscribers *subscribers)
@@ -176,11 +218,41 @@ bool eg_subscribers_flush(struct eg_subscribers *subscribers)
     return subscribers->dirty_count > 0;
 }
 
-static bool wants(const struct eg_subscriber *subscriber, const struct eg_channel *channel)
+static bool covers(const struct eg_journal_channel *wanted, const struct eg_journal_channel *channel)
 {
-    for (uint32_t i = 0; i < subscriber->link_count; i++)
-        if (subscriber->links[i].channel->channel == channel)
+    if (wanted == channel)
+        return true;
+    for (uint32_t i = 0; i < channel->covering_count; i++)
+        if (channel->covering[i] == wanted)
             return true;
+    return false;
+}
+
+static bool has_channel(const struct eg_subscriber *subscriber, const struct eg_journal_channel *channel)
+{
+    for (uint32_t i = 0; channel && i < subscriber->link_count; i++)
+        if (covers(subscriber->links[i].channel, channel))
+            return true;
+    return false;
+}
+
+/* Is the entry at `place` for it? */
+static bool wants(const struct eg_subscriber *subscriber, const struct eg_journal *journal,
+                  const struct eg_journal_entry *entry, uint64_t place)
+{
+    bool log = entry->position > subscriber->log_after && subscriber->hears_log && !subscriber->behind;
+    bool live = place > subscriber->live_after && subscriber->hears_live;
+    switch (entry->kind) {
+    case EG_ENTRY_EVENT:
+        return (entry->event->durable ? log : live) &&
+               has_channel(subscriber, eg_journal_channel_of(journal, entry->event));
+    case EG_ENTRY_BREAK:
+        return live;
+    case EG_ENTRY_LOG_BREAK:
+        return log;
+    case EG_ENTRY_MARK:
+        break;
+    }
     return false;
 }
 
@@ -188,8 +260,7 @@ uint64_t eg_subscriber_find(const struct eg_subscriber *subscriber, const struct
 {
     uint64_t head = eg_journal_head(journal);
     for (; place <= head; place++) {
-        const struct eg_journal_entry *entry = eg_journal_at(journal, place);
-        if (entry->is_break || (entry->event && wants(subscriber, entry->event->channel)))
+        if (wants(subscriber, journal, eg_journal_at(journal, place), place))
             return place;
     }
     return 0;
@@ -198,7 +269,8 @@ uint64_t eg_subscriber_find(const struct eg_subscriber *subscriber, const struct
 uint64_t eg_subscriber_following(const struct eg_subscriber *subscriber, const struct eg_journal *journal,
                                  uint64_t place)
 {
-    if (subscriber->link_count == 1 && eg_journal_last_break(journal) <= place) {
+    if (subscriber->link_count == 1 && !subscriber->links[0].channel->is_wild &&
+        eg_journal_last_break(journal) <= place) {
         const struct eg_journal_entry *entry = eg_journal_at(journal, place);
         if (entry->event)
             return entry->next;
@@ -209,6 +281,63 @@ uint64_t eg_subscriber_following(const struct eg_subscriber *subscriber, const s
 uint64_t eg_subscriber_place(const struct eg_subscriber *subscriber, const struct eg_journal *journal)
 {
     return subscriber->lagging ? subscriber->next - 1 : eg_journal_head(journal);
+}
+
+void eg_subscriber_cursor(const struct eg_subscriber *subscriber, const struct eg_journal *journal, uint64_t place,
+                          struct eg_cursor *ret_cursor)
+{
+    uint64_t position = eg_journal_position_at(journal, place);
+    if (place < subscriber->live_after)
+        place = subscriber->live_after;
+    if (subscriber->behind)
+        position = subscriber->position;
+    else if (position < subscriber->log_after)
+        position = subscriber->log_after;
+    eg_journal_cursor(journal, place, position, ret_cursor);
+}
+
+bool eg_subscriber_is_steady(const struct eg_subscriber *subscriber, const struct eg_journal *journal, uint64_t place)
+{
+    return !subscriber->behind && place > subscriber->live_after &&
+           eg_journal_position_at(journal, place) >= subscriber->log_after;
+}
+
+void eg_subscriber_advance(struct eg_subscriber *subscriber, const struct eg_journal *journal, uint64_t place)
+{
+    subscriber->next = place + 1;
+    if (subscriber->behind) {
+        subscriber->live_after = place;
+        return;
+    }
+    uint64_t position = eg_journal_position_at(journal, place);
+    if (position > subscriber->position)
+        subscriber->position = position;
+}
+
+void eg_subscriber_catch_up(struct eg_subscriber *subscriber, const struct eg_journal *journal)
+{
+    subscriber->next = eg_journal_head(journal) + 1;
+    if (subscriber->position < eg_journal_position(journal))
+        subscriber->position = eg_journal_position(journal);
+}
+
+bool eg_subscriber_lacks_log(const struct eg_subscriber *subscriber, const struct eg_journal *journal)
+{
+    return subscriber->hears_log && !subscriber->behind && subscriber->position < eg_journal_log_floor(journal);
+}
+
+void eg_subscriber_fall_behind(struct eg_subscriber *subscriber)
+{
+    subscriber->behind = true;
+    if (subscriber->hears_live && subscriber->live_after < subscriber->next - 1)
+        subscriber->live_after = subscriber->next - 1;
+}
+
+bool eg_subscriber_join(struct eg_subscriber *subscriber, const struct eg_journal *journal)
+{
+    if (subscriber->behind && subscriber->position >= eg_journal_log_floor(journal))
+        join(subscriber, journal);
+    return subscriber->behind;
 }
 
 size_t eg_subscribers_audience(const struct eg_journal_channel *channel)

@@ -1,5 +1,5 @@
 /*
- * From the names and patterns of a subscription to live channels of one set.
+ * From the names and patterns of a subscription to channels of one set.
  *
  * Names come first, since they decide the set; then each pattern is resolved within it, or, if there were only
  * patterns, within the one set that it matches anything of.
@@ -23,17 +23,17 @@ static bool same(struct eg_bytes a, struct eg_bytes b)
     return a.length == b.length && memcmp(a.data, b.data, a.length) == 0;
 }
 
-static int select_channel(struct eg_selection *selection, struct eg_bytes name, bool exact)
+static int select_channel(struct eg_selection *selection, struct eg_selected_channel channel)
 {
     for (size_t i = 0; i < selection->count; i++)
-        if (same(selection->channels[i].name, name))
+        if (same(selection->channels[i].name, channel.name))
             return 0;
     struct eg_selected_channel *grown =
         reallocarray(selection->channels, selection->count + 1, sizeof(*selection->channels));
     if (!grown)
         return -ENOMEM;
     selection->channels = grown;
-    selection->channels[selection->count++] = (struct eg_selected_channel){name, exact};
+    selection->channels[selection->count++] = channel;
     return 0;
 }
 
@@ -49,7 +49,7 @@ static int select_name(const struct eg_config *config, struct eg_selection *sele
 {
     struct eg_config_place place = eg_config_find(config, name.data, name.length);
     int set = place.set;
-    if (set < 0 || name.length > EG_LIVE_CHANNEL_MAX_BYTES) {
+    if (set < 0 || (!place.durable && name.length > EG_LIVE_CHANNEL_MAX_BYTES)) {
         selection->unknown = name;
         return -ENOENT;
     }
@@ -60,15 +60,20 @@ static int select_name(const struct eg_config *config, struct eg_selection *sele
                       "\"%.*s\" is of another channel set than the channels before it: one stream reads from one set. "
                       "Open a stream for each set (GET /channels shows which is where).%s",
                       name, "");
-    return select_channel(selection, name, place.exact);
+    return select_channel(selection, (struct eg_selected_channel){name, place.durable, place.exact});
+}
+
+static bool has_match(const struct eg_config_channel *list, size_t count, struct eg_bytes pattern)
+{
+    for (size_t i = 0; i < count; i++)
+        if (eg_pattern_overlaps(pattern.data, pattern.length, list[i].text, list[i].length))
+            return true;
+    return false;
 }
 
 static bool set_has_match(const struct eg_config_set *set, struct eg_bytes pattern)
 {
-    for (size_t i = 0; i < set->live_count; i++)
-        if (eg_pattern_overlaps(pattern.data, pattern.length, set->live[i].text, set->live[i].length))
-            return true;
-    return false;
+    return has_match(set->live, set->live_count, pattern) || has_match(set->durable, set->durable_count, pattern);
 }
 
 /* Finds the one set that the pattern reaches into. */
@@ -100,7 +105,10 @@ static int select_pattern(const struct eg_config *config, struct eg_selection *s
             return error;
     }
     const struct eg_config_set *set = &config->sets[selection->set];
-    bool matched = false;
+    bool matched = has_match(set->durable, set->durable_count, pattern);
+    int error = matched ? select_channel(selection, (struct eg_selected_channel){pattern, true, false}) : 0;
+    if (error)
+        return error;
     for (size_t i = 0; i < set->live_count; i++) {
         const struct eg_config_channel *live = &set->live[i];
         if (!eg_pattern_overlaps(pattern.data, pattern.length, live->text, live->length))
@@ -112,7 +120,8 @@ static int select_pattern(const struct eg_config *config, struct eg_selection *s
                 "each channel that you want (channel=a&channel=b).",
                 pattern, live->text);
         matched = true;
-        int error = select_channel(selection, (struct eg_bytes){live->text, live->length}, true);
+        error = select_channel(selection,
+                               (struct eg_selected_channel){(struct eg_bytes){live->text, live->length}, false, true});
         if (error)
             return error;
     }

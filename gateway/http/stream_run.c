@@ -22,7 +22,7 @@ struct eg_stream_run {
     size_t bytes;
     uint64_t next;
 
-    struct eg_channel *channel; /* a reference, so that no other can be taken for it; NULL: not to be shared */
+    uint64_t channel; /* its id; 0: not to be shared */
     struct eg_format format;
     bool chunked;
     uint64_t from, head;
@@ -52,7 +52,7 @@ static int add_frames(struct eg_stream_run *run, const struct eg_stream_need *ne
 {
     while (run->next != 0 && run->count < RUN_FRAMES && run->bytes < RUN_BYTES) {
         const struct eg_journal_entry *entry = eg_journal_at(need->journal, run->next);
-        if (entry->is_break)
+        if (entry->kind != EG_ENTRY_EVENT)
             break;
         int error = add_frame(run, need, entry->event, run->next, 0);
         if (error)
@@ -81,23 +81,23 @@ static int collect(struct eg_stream_run *run, const struct eg_stream_need *need)
 
 /* --- sharing ----------------------------------------------------------------------------------------------------- */
 
-/* The channel whose streams may need the same; NULL: nobody else does. */
-static struct eg_channel *shared_channel(const struct eg_stream_need *need)
+/* The channel or pattern whose streams may need the same; 0: nobody else does. */
+static uint64_t shared_channel(const struct eg_stream_need *need)
 {
     const struct eg_subscriber *subscriber = need->subscriber;
-    return need->offset == 0 && subscriber->link_count == 1 ? subscriber->links[0].channel->channel : NULL;
+    return need->offset == 0 && subscriber->link_count == 1 ? subscriber->links[0].channel->id : 0;
 }
 
-static bool is_for(const struct eg_stream_run *run, const struct eg_stream_need *need, const struct eg_channel *channel)
+static bool is_for(const struct eg_stream_run *run, const struct eg_stream_need *need, uint64_t channel)
 {
     return run->channel == channel && run->from == need->subscriber->next &&
            run->head == eg_journal_head(need->journal) && run->chunked == need->chunked &&
            eg_format_equal(run->format, need->format);
 }
 
-static void label(struct eg_stream_run *run, const struct eg_stream_need *need, struct eg_channel *channel)
+static void label(struct eg_stream_run *run, const struct eg_stream_need *need, uint64_t channel)
 {
-    run->channel = eg_channel_ref(channel);
+    run->channel = channel;
     run->format = need->format;
     run->chunked = need->chunked;
     run->from = need->subscriber->next;
@@ -106,8 +106,7 @@ static void label(struct eg_stream_run *run, const struct eg_stream_need *need, 
 
 static void unlabel(struct eg_stream_run *run)
 {
-    eg_channel_unref(run->channel);
-    run->channel = NULL;
+    run->channel = 0;
     run->is_joined = false;
 }
 
@@ -124,7 +123,7 @@ static void join(struct eg_stream_run *run)
 
 int eg_stream_run_collect(struct eg_stream_run *run, const struct eg_stream_need *need)
 {
-    struct eg_channel *channel = shared_channel(need);
+    uint64_t channel = shared_channel(need);
     if (channel && is_for(run, need, channel)) {
         join(run);
         return (int)run->count;

@@ -4,9 +4,11 @@
  * A subscription holds its channels from the moment it is accepted. Holding a channel that the set lists by name costs
  * nothing; holding one that it gives by a pattern asks the listener for it when this worker's first holder comes (a
  * want), and says so when the last has gone (an unwant). Only the listener's answer to the latest want makes the
- * channel confirmed: an UNLISTEN that was under way when the want was sent can therefore never be overlooked. A
- * subscription is pending until the set is up, all its channels are confirmed, and its cursor, if another worker made
- * it a moment ago, has arrived here too. Then it is decided, once, where it begins and whether anything is missing.
+ * channel confirmed: an UNLISTEN that was under way when the want was sent can therefore never be overlooked. Durable
+ * channels, and patterns of them, need nobody's answer. A subscription is pending until the set is up, all its live
+ * channels are confirmed, the log, if it reads that, has been attached to, and its cursor, if another worker made it a
+ * moment ago, has arrived here too; a cursor that lies behind what has been read of the log waits for a look at the
+ * log. Then it is decided, once, where it begins and whether anything is missing.
  */
 #include "eventgate/subscribe.h"
 
@@ -41,6 +43,19 @@ void eg_subscribe_shed(struct eg_worker *worker, struct eg_exchange *exchange, e
                       (struct eg_header[]){{"X-Accel-Buffering", "no"}, {"Connection", "close"}, {NULL, NULL}});
 }
 
+static void list_channels(struct eg_buffer *detail, const struct eg_config_channel *channels, size_t count,
+                          uint32_t *listed, uint32_t *more)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (*listed == LISTED_CHANNELS_MAX) {
+            (*more)++;
+            continue;
+        }
+        eg_buffer_add_string(detail, (*listed)++ ? ", " : "");
+        eg_buffer_add(detail, channels[i].text, channels[i].length);
+    }
+}
+
 void eg_unknown_channel(struct eg_worker *worker, struct eg_exchange *exchange, struct eg_bytes name)
 {
     const struct eg_config *config = worker->shared->config;
@@ -50,19 +65,14 @@ void eg_unknown_channel(struct eg_worker *worker, struct eg_exchange *exchange, 
     eg_buffer_add(&detail, name.data, name.length);
     eg_buffer_add_string(&detail, "\". The channels here: ");
     for (size_t s = 0; s < config->set_count; s++) {
-        for (size_t i = 0; i < config->sets[s].live_count; i++) {
-            if (listed == LISTED_CHANNELS_MAX) {
-                more++;
-                continue;
-            }
-            eg_buffer_add_string(&detail, listed++ ? ", " : "");
-            eg_buffer_add(&detail, config->sets[s].live[i].text, config->sets[s].live[i].length);
-        }
+        list_channels(&detail, config->sets[s].live, config->sets[s].live_count, &listed, &more);
+        list_channels(&detail, config->sets[s].durable, config->sets[s].durable_count, &listed, &more);
     }
     if (more > 0)
         eg_buffer_add_format(&detail, ", and %" PRIu32 " more (GET /channels)", more);
-    eg_buffer_add_string(
-        &detail, name.length > EG_LIVE_CHANNEL_MAX_BYTES ? ". A name in PostgreSQL has at most 63 bytes." : ".");
+    eg_buffer_add_string(&detail, name.length > EG_LIVE_CHANNEL_MAX_BYTES
+                                      ? ". A live channel's name has at most 63 bytes in PostgreSQL."
+                                      : ".");
     eg_buffer_add(&detail, "", 1);
     eg_exchange_problem(exchange, EG_PROBLEM_UNKNOWN_CHANNEL, detail.failed ? "" : detail.data, NULL);
     eg_buffer_done(&detail);
@@ -80,8 +90,10 @@ static void no_memory(struct eg_worker *worker, struct eg_exchange *exchange, en
 
 /* --- holding channels -------------------------------------------------------------------------------------------- */
 
-static struct eg_journal_channel *hold_channel(struct eg_worker_set *set, const char *name, size_t length, bool exact)
+static struct eg_journal_channel *hold_channel(struct eg_worker_set *set, const struct eg_selected_channel *selected)
 {
+    const char *name = selected->name.data;
+    size_t length = selected->name.length;
     struct eg_journal_channel *channel = eg_journal_channel(set->journal, name, length, true);
     if (!channel)
         return NULL;
@@ -94,9 +106,10 @@ static struct eg_journal_channel *hold_channel(struct eg_worker_set *set, const 
     if (holding->holders++ > 0)
         return channel;
     holding->refusal = NULL;
-    holding->confirmed = exact;
-    holding->exact = exact;
-    if (!exact) {
+    holding->durable = selected->durable;
+    holding->exact = selected->exact || selected->durable;
+    holding->confirmed = holding->exact;
+    if (!holding->exact) {
         const struct eg_worker_port *port = &set->worker->shared->port;
         holding->want = ++set->next_want;
         port->want(port->context, set->index, set->worker->index, name, length, holding->want);
@@ -154,133 +167,6 @@ void eg_subscribe_unlistened(struct eg_worker_set *set, struct eg_journal_channe
     drop_if_unused(set, channel);
 }
 
-/* --- where it begins --------------------------------------------------------------------------------------------- */
-
-void eg_set_cursor(const struct eg_worker_set *set, uint64_t place, char ret_text[EG_CURSOR_SIZE])
-{
-    struct eg_cursor cursor;
-    eg_journal_cursor(set->journal, place, &cursor);
-    eg_cursor_format(&cursor, ret_text);
-}
-
-void eg_beginning_done(struct eg_beginning *beginning)
-{
-    free(beginning->missed);
-    beginning->missed = NULL;
-    beginning->missed_count = 0;
-}
-
-int eg_beginning_at(const struct eg_worker_set *set, const struct eg_hold *hold, uint64_t place,
-                    enum eg_gap_reason reason, struct eg_beginning *ret_beginning)
-{
-    struct eg_beginning beginning = {.place = UINT64_MAX, .reason = reason};
-    struct eg_bytes *missed = calloc(hold->count, sizeof(*missed));
-    if (!missed)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < hold->count; i++) {
-        uint64_t floor = eg_journal_floor(set->journal, hold->channels[i]);
-        uint64_t from = floor > place ? floor : place;
-        if (from < beginning.place)
-            beginning.place = from;
-        if (floor <= place)
-            continue;
-        if (floor > beginning.gap_to)
-            beginning.gap_to = floor;
-        missed[beginning.missed_count].data =
-            eg_journal_channel_name(hold->channels[i], &missed[beginning.missed_count].length);
-        beginning.missed_count++;
-    }
-    /* What the journal no longer holds is in the gap, or of no channel of these: one gap says it all. */
-    if (beginning.place + 1 < eg_journal_tail(set->journal))
-        beginning.place = eg_journal_tail(set->journal) - 1;
-    beginning.has_gap = beginning.missed_count > 0;
-    beginning.missed = missed;
-    *ret_beginning = beginning;
-    return 0;
-}
-
-int eg_beginning_behind(const struct eg_hold *hold, uint64_t place, enum eg_gap_reason reason,
-                        struct eg_beginning *ret_beginning)
-{
-    struct eg_bytes *missed = calloc(hold->count, sizeof(*missed));
-    if (!missed)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < hold->count; i++)
-        missed[i].data = eg_journal_channel_name(hold->channels[i], &missed[i].length);
-    *ret_beginning = (struct eg_beginning){.place = place,
-                                           .has_gap = true,
-                                           .reason = reason,
-                                           .gap_to = place,
-                                           .missed = missed,
-                                           .missed_count = hold->count};
-    return 0;
-}
-
-/* What the cursor means is not known here. */
-static int begin_at_head(const struct eg_subscription *subscription, enum eg_gap_reason reason,
-                         struct eg_beginning *ret_beginning)
-{
-    return eg_beginning_behind(&subscription->hold, eg_journal_head(subscription->set->journal), reason, ret_beginning);
-}
-
-void eg_gap_count(struct eg_worker *worker, enum eg_gap_reason reason)
-{
-    static const enum eg_metric counters[EG_GAP_REASON_COUNT] = {[EG_GAP_RECONNECT] = EG_METRIC_GAPS_RECONNECT,
-                                                                 [EG_GAP_RETENTION] = EG_METRIC_GAPS_RETENTION,
-                                                                 [EG_GAP_SLOW] = EG_METRIC_GAPS_SLOW,
-                                                                 [EG_GAP_FAILOVER] = EG_METRIC_GAPS_FAILOVER,
-                                                                 [EG_GAP_UNKNOWN] = EG_METRIC_GAPS_UNKNOWN};
-    eg_metrics_add(worker->metrics, counters[reason], 1);
-}
-
-static int begin_earliest(const struct eg_subscription *subscription, struct eg_beginning *ret_beginning)
-{
-    int error = eg_beginning_at(subscription->set, &subscription->hold, 0, EG_GAP_RETENTION, ret_beginning);
-    if (!error)
-        ret_beginning->has_gap = false; /* it asked for what there is */
-    return error;
-}
-
-static int begin_at_cursor(const struct eg_subscription *subscription, struct eg_beginning *ret_beginning)
-{
-    const struct eg_worker_set *set = subscription->set;
-    const struct eg_cursor *cursor = &subscription->request.cursor;
-    struct eg_epoch epoch;
-    uint64_t head, place;
-    if (cursor->tag[0] != '\0') /* of a log, and this set has none */
-        return begin_at_head(subscription, EG_GAP_UNKNOWN, ret_beginning);
-    if (!cursor->has_live)
-        return begin_at_head(subscription, EG_GAP_RECONNECT, ret_beginning);
-    eg_set_status_head(set->status, &epoch, &head);
-    switch (eg_journal_find(set->journal, cursor, &epoch, head, &place)) {
-    case EG_JOURNAL_KNOWN:
-        return eg_beginning_at(set, &subscription->hold, place, EG_GAP_RETENTION, ret_beginning);
-    case EG_JOURNAL_AHEAD:
-        return -EAGAIN;
-    case EG_JOURNAL_ALIEN:
-        break;
-    }
-    return begin_at_head(subscription, EG_GAP_RECONNECT, ret_beginning);
-}
-
-/* 0, -EAGAIN: the cursor has yet to arrive on this worker, or -ENOMEM. */
-static int decide_beginning(struct eg_subscription *subscription)
-{
-    struct eg_beginning *beginning = &subscription->beginning;
-    switch (subscription->request.after) {
-    case EG_AFTER_EARLIEST:
-        return begin_earliest(subscription, beginning);
-    case EG_AFTER_CURSOR:
-        return begin_at_cursor(subscription, beginning);
-    case EG_AFTER_NONSENSE:
-        return begin_at_head(subscription, EG_GAP_UNKNOWN, beginning);
-    case EG_AFTER_NOW:
-        break;
-    }
-    *beginning = (struct eg_beginning){.place = eg_journal_head(subscription->set->journal)};
-    return 0;
-}
-
 /* --- the life of a subscription ---------------------------------------------------------------------------------- */
 
 static void stop_waiting(struct eg_subscription *subscription)
@@ -297,7 +183,8 @@ void eg_hold_release(struct eg_worker_set *set, struct eg_hold *hold)
     for (uint32_t i = 0; i < hold->count; i++)
         let_channel_go(set, hold->channels[i]);
     free(hold->channels);
-    *hold = (struct eg_hold){NULL, 0};
+    eg_log_selection_unref(hold->selection);
+    *hold = (struct eg_hold){.channels = NULL};
 }
 
 void eg_subscription_free(struct eg_subscription *subscription)
@@ -349,7 +236,8 @@ static void waited_too_long(struct eg_timer *timer)
     eg_metrics_add(worker->metrics, EG_METRIC_LIMIT_SUBSCRIBE_TIME, 1);
     shed_pending(
         subscription, EG_PROBLEM_DATABASE_AWAY,
-        "The gateway could not LISTEN to this channel in time (subscribe_timeout): its database is away. Try again.");
+        "The gateway could not LISTEN to this channel, or read the log, in time (subscribe_timeout): its database is "
+        "away. Try again.");
 }
 
 static void hung_up(struct eg_exchange *exchange)
@@ -367,15 +255,43 @@ static void count_accepted(const struct eg_subscription *subscription)
     const struct eg_beginning *beginning = &subscription->beginning;
     eg_metrics_add(metrics, transports[subscription->request.format.transport], 1);
     if (subscription->request.has_cursor)
-        eg_metrics_add(metrics, beginning->has_gap ? EG_METRIC_RESUME_GAP : EG_METRIC_RESUME_EXACT, 1);
-    if (beginning->has_gap)
-        eg_gap_count(subscription->set->worker, beginning->reason);
+        eg_metrics_add(metrics, beginning->missed.is_gap ? EG_METRIC_RESUME_GAP : EG_METRIC_RESUME_EXACT, 1);
+    if (beginning->missed.is_gap)
+        eg_gap_count(subscription->set->worker, beginning->missed.reason);
+}
+
+/* Is what it subscribes to being delivered? */
+static bool is_served(const struct eg_worker_set *set, const struct eg_hold *hold)
+{
+    if ((hold->live_count > 0 && !set->up) || (hold->selection && !eg_journal_tag(set->journal)[0]))
+        return false;
+    for (uint32_t i = 0; i < hold->count; i++) {
+        const struct eg_holding *holding = hold->channels[i]->holding;
+        if (!holding->durable && (!hold->channels[i]->channel || !holding->confirmed))
+            return false;
+    }
+    return true;
+}
+
+/* 0, -EAGAIN: it has to wait, or -ENOMEM. */
+static int decide(struct eg_subscription *subscription)
+{
+    struct eg_worker_set *set = subscription->set;
+    const struct eg_worker_port *port = &set->worker->shared->port;
+    bool looked = subscription->look > 0 && set->looked >= subscription->look;
+    int error = eg_beginning_decide(set, &subscription->hold, &subscription->request, looked, &subscription->beginning);
+    if (error != -EINPROGRESS)
+        return error;
+    if (subscription->look == 0) {
+        subscription->look = ++set->next_look;
+        port->look(port->context, set->index, set->worker->index, subscription->look);
+    }
+    return -EAGAIN;
 }
 
 /* Begins, or is answered with the reason why not. Returns false if it has to wait. */
 static bool try_to_begin(struct eg_subscription *subscription)
 {
-    struct eg_worker_set *set = subscription->set;
     const struct eg_hold *hold = &subscription->hold;
     for (uint32_t i = 0; i < hold->count; i++) {
         const struct eg_holding *holding = hold->channels[i]->holding;
@@ -384,14 +300,9 @@ static bool try_to_begin(struct eg_subscription *subscription)
             return true;
         }
     }
-    if (!set->up)
+    if (!is_served(subscription->set, hold))
         return false;
-    for (uint32_t i = 0; i < hold->count; i++) {
-        const struct eg_holding *holding = hold->channels[i]->holding;
-        if (!hold->channels[i]->channel || !holding->confirmed)
-            return false;
-    }
-    int error = decide_beginning(subscription);
+    int error = decide(subscription);
     if (error == -EAGAIN)
         return false;
     if (error) {
@@ -443,6 +354,21 @@ static bool streams_are_full(const struct eg_worker *worker)
     return eg_intake_counts_total(worker->shared->counts) > limit - reserved;
 }
 
+/* What it reads of the log. False: out of memory. */
+static bool select_log(const struct eg_selection *selection, struct eg_hold *hold)
+{
+    size_t count = 0;
+    if (hold->live_count == hold->count)
+        return true;
+    struct eg_bytes *names = calloc(selection->count, sizeof(*names));
+    for (size_t i = 0; names && i < selection->count; i++)
+        if (selection->channels[i].durable)
+            names[count++] = selection->channels[i].name;
+    hold->selection = names ? eg_log_selection_new(names, count) : NULL;
+    free(names);
+    return hold->selection != NULL;
+}
+
 /* Makes the subscription and holds its channels. 0, -EINVAL (answered), or -ENOMEM. */
 static int accept_subscription(struct eg_worker *worker, struct eg_exchange *exchange,
                                struct eg_subscription_request *request, struct eg_subscription **ret_subscription)
@@ -470,16 +396,18 @@ static int accept_subscription(struct eg_worker *worker, struct eg_exchange *exc
     subscription->request = *request;
     memset(request, 0, sizeof(*request));
     for (size_t i = 0; i < selection.count; i++) {
-        channels[i] = hold_channel(subscription->set, selection.channels[i].name.data,
-                                   selection.channels[i].name.length, selection.channels[i].exact);
-        if (!channels[i]) {
-            eg_selection_done(&selection);
-            eg_subscription_free(subscription);
-            return -ENOMEM;
-        }
+        channels[i] = hold_channel(subscription->set, &selection.channels[i]);
+        if (!channels[i])
+            break;
         subscription->hold.count++;
+        subscription->hold.live_count += !selection.channels[i].durable;
     }
+    bool held = subscription->hold.count == selection.count && select_log(&selection, &subscription->hold);
     eg_selection_done(&selection);
+    if (!held) {
+        eg_subscription_free(subscription);
+        return -ENOMEM;
+    }
     *ret_subscription = subscription;
     return 0;
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "eventgate/log.h"
+#include "eventgate/own_run.h"
 #include "eventgate/poll.h"
 #include "eventgate/stream.h"
 #include "eventgate/stream_run.h"
@@ -27,6 +28,7 @@
 static void append_event(struct eg_worker_set *set, struct eg_feed_item *item)
 {
     struct eg_journal_channel *channel = item->event->channel->slots[set->worker->index].local;
+    uint64_t position = eg_journal_position(set->journal);
     set->appended_bytes += eg_event_bytes(item->event);
     int error = eg_journal_append_event(set->journal, item->event);
     item->event = NULL; /* taken over */
@@ -34,25 +36,70 @@ static void append_event(struct eg_worker_set *set, struct eg_feed_item *item)
     if (error)
         eg_metrics_add(set->metrics, EG_METRIC_FEED_DROPPED, 1);
     if (channel)
-        eg_subscribers_mark(set->subscribers, channel, item->place);
+        eg_subscribers_mark(set->subscribers, channel, item->place, position);
 }
 
 static void append_break(struct eg_worker_set *set, const struct eg_feed_item *item)
 {
     if (eg_journal_append_break(set->journal, item->epoch, item->place) != 0)
         eg_log(EG_LOG_ERROR, "no memory for a break in the journal", EG_LOG_STR("set", set->config->name));
-    eg_subscribers_mark_all(set->subscribers, item->place);
+    eg_subscribers_mark_all(set->subscribers, item->place, eg_journal_position(set->journal));
     set->up = true;
     set->changed = true;
+}
+
+static void append_log_break(struct eg_worker_set *set, const struct eg_feed_item *item)
+{
+    uint64_t position = eg_journal_position(set->journal);
+    if (eg_journal_append_log_break(set->journal, item->place, item->position) != 0)
+        eg_log(EG_LOG_ERROR, "no memory for a break in the journal", EG_LOG_STR("set", set->config->name));
+    eg_subscribers_mark_all(set->subscribers, item->place, position);
+}
+
+/* Another log than before: those who read the old one end, and come back with cursors that are known to be of it. */
+static void end_readers(struct eg_worker_set *set)
+{
+    eg_log(EG_LOG_WARN, "the log is another one: ending its streams", EG_LOG_STR("set", set->config->name));
+    eg_streams_end_log(set);
+    eg_polls_answer_log(set);
+}
+
+static void take_log(struct eg_worker_set *set, const struct eg_feed_item *item)
+{
+    const char *tag = eg_journal_tag(set->journal);
+    if (!item->jumps) {
+        eg_journal_set_log(set->journal, tag, item->position, NULL);
+        return;
+    }
+    if (tag[0] && strcmp(tag, item->tag) != 0)
+        end_readers(set);
+    eg_journal_set_log(set->journal, item->tag, item->position, item->jumps);
+    set->changed = true;
+}
+
+static void take_listened(struct eg_worker_set *set, const struct eg_feed_item *item)
+{
+    bool known = item->channel->slots[set->worker->index].local != NULL;
+    struct eg_journal_channel *channel = eg_journal_listened(set->journal, item->channel, item->place);
+    if (!channel) {
+        eg_log(EG_LOG_ERROR, "no memory for a channel", EG_LOG_STR("set", set->config->name));
+        return;
+    }
+    if (!known)
+        eg_subscribers_attached(channel);
+    eg_subscribe_listened(set, channel, item->want);
 }
 
 static void mark_dropped(struct eg_worker_set *set, const struct eg_feed_item *item)
 {
     struct eg_journal_channel *channel = item->channel->slots[set->worker->index].local;
     uint64_t seen = eg_journal_head(set->journal);
-    eg_journal_mark_dropped(set->journal, item->channel, item->place);
-    if (channel)
-        eg_subscribers_mark(set->subscribers, channel, seen + 1);
+    uint64_t position = eg_journal_position(set->journal);
+    eg_journal_mark_dropped(set->journal, item->channel, item->place, item->position);
+    if (item->position > 0) /* who waits for the channel's first event isn't found by it yet */
+        eg_subscribers_mark_all(set->subscribers, seen + 1, position);
+    else if (channel)
+        eg_subscribers_mark(set->subscribers, channel, seen + 1, position);
 }
 
 static void apply(struct eg_worker_set *set, struct eg_feed_item *item)
@@ -66,11 +113,7 @@ static void apply(struct eg_worker_set *set, struct eg_feed_item *item)
         mark_dropped(set, item);
         break;
     case EG_FEED_LISTENED:
-        channel = eg_journal_listened(set->journal, item->channel, item->place);
-        if (channel)
-            eg_subscribe_listened(set, channel, item->want);
-        else
-            eg_log(EG_LOG_ERROR, "no memory for a channel", EG_LOG_STR("set", set->config->name));
+        take_listened(set, item);
         break;
     case EG_FEED_UNLISTENED:
         channel = eg_journal_unlistened(set->journal, item->channel);
@@ -87,8 +130,13 @@ static void apply(struct eg_worker_set *set, struct eg_feed_item *item)
         append_break(set, item);
         break;
     case EG_FEED_LOG:
+        take_log(set, item);
+        break;
     case EG_FEED_LOG_BREAK:
+        append_log_break(set, item);
+        break;
     case EG_FEED_LOOKED:
+        set->looked = item->want;
         break;
     }
 }
@@ -316,7 +364,8 @@ struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared)
     worker->loop = eg_loop_new();
     worker->sets = calloc(shared->config->set_count, sizeof(*worker->sets));
     worker->run = eg_stream_run_new();
-    bool made = worker->metrics && worker->loop && worker->sets && worker->run;
+    worker->own_run = eg_own_run_new();
+    bool made = worker->metrics && worker->loop && worker->sets && worker->run && worker->own_run;
     if (worker->loop)
         eg_mailbox_init(&worker->mailbox, worker->loop);
     while (made && worker->set_count < shared->config->set_count)
@@ -347,6 +396,7 @@ void eg_worker_free(struct eg_worker *worker)
         set_done(&worker->sets[i]);
     free(worker->sets);
     eg_stream_run_free(worker->run);
+    eg_own_run_free(worker->own_run);
     eg_metrics_free(worker->metrics);
     eg_loop_free(worker->loop);
     free(worker);

@@ -11,7 +11,8 @@
 /* Takes the subscription; answers its exchange, now or later. */
 void eg_poll_begin(struct eg_subscription *subscription);
 
-/* Answers all waiting polls of a set with what they have (drain). */
+/* Answers all waiting polls of a set with what they have (drain); or those that have durable channels. */
 void eg_polls_answer(struct eg_worker_set *set);
+void eg_polls_answer_log(struct eg_worker_set *set);
 
 #endif

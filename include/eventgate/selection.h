@@ -1,6 +1,6 @@
 /*
- * Which live channels a subscription means: from the names and patterns that were asked for to channels of one set. A
- * pure function of the configuration; any thread.
+ * What a subscription means: from the names and patterns that were asked for to channels of one set. A pure function of
+ * the configuration; any thread.
  */
 #ifndef EG_SELECTION_H
 #define EG_SELECTION_H
@@ -9,7 +9,8 @@
 #include "eventgate/request.h"
 
 struct eg_selected_channel {
-    struct eg_bytes name; /* borrowed from the request or the configuration */
+    struct eg_bytes name; /* borrowed from the request or the configuration; of durable channels also a pattern */
+    bool durable;         /* else live */
     bool exact;           /* the set lists it by name */
 };
 
@@ -22,9 +23,10 @@ struct eg_selection {
 };
 
 /*
- * All channels must be of one set. A pattern stands for the names that the set lists, at least one; it must not reach
- * into a live pattern of the set, since PostgreSQL can't LISTEN to a pattern: those channels would be missed in
- * silence. 0, -ENOENT (a name outside of every set or over 63 bytes), -EINVAL (refusal), -ENOMEM.
+ * All channels must be of one set. A pattern stands for itself where it can match durable channels, and for the live
+ * names that the set lists; it must match something, and must not reach into a live pattern of the set, since
+ * PostgreSQL can't LISTEN to a pattern: those channels would be missed in silence. 0, -ENOENT (a name outside of every
+ * set, or a live one over 63 bytes), -EINVAL (refusal), -ENOMEM.
  */
 int eg_selection_make(const struct eg_config *config, const struct eg_subscription_request *request,
                       struct eg_selection *ret_selection) EG_MUST_CHECK;

@@ -7,6 +7,10 @@
  * most one at a time, and go out before the next entry. When the socket is full the stream waits for EPOLLOUT, with
  * nothing copied. When the journal has moved past `next`, the half-sent frame, if there is one, is
  * completed, and a gap follows. A reader that takes nothing at all meanwhile is let go after two heartbeats.
+ *
+ * A stream whose place in the log the journal doesn't cover reads pages of the log, until it can join. It copies frames
+ * of its own out of them, with its own cursors; when its socket is full it keeps the rest of one frame and lets the
+ * page go.
  */
 #ifndef EG_STREAM_H
 #define EG_STREAM_H
@@ -21,6 +25,9 @@ void eg_stream_begin(struct eg_subscription *subscription);
 
 /* Ends all streams of the worker with a jittered `retry:` (drain). Those whose socket is full end when it has room. */
 void eg_streams_end(struct eg_worker *worker);
+
+/* Ends those of a set that have durable channels: they come back, with their cursors. */
+void eg_streams_end_log(struct eg_worker_set *set);
 
 /* Closes all streams at once. */
 void eg_streams_close(struct eg_worker *worker);

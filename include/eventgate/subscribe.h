@@ -5,34 +5,9 @@
 #ifndef EG_SUBSCRIBE_H
 #define EG_SUBSCRIBE_H
 
+#include "eventgate/beginning.h"
 #include "eventgate/request.h"
 #include "eventgate/worker.h"
-
-/* A channel of a worker as the subscriptions hold it: how many do, and whether the listener has confirmed it. */
-struct eg_holding {
-    uint32_t holders;
-    bool exact;          /* the set lists it by name: LISTENed for good */
-    uint64_t want;       /* number of the last want, 0: none was needed (permanent) */
-    bool confirmed;      /* LISTENED has answered it */
-    const char *refusal; /* or REFUSED has: static sentence */
-    bool final;          /* asking again is of no use */
-};
-
-/* Channels that a subscription holds, and then its stream. */
-struct eg_hold {
-    struct eg_journal_channel **channels; /* owned array */
-    uint32_t count;
-};
-
-/* What a subscription begins with. */
-struct eg_beginning {
-    uint64_t place; /* everything up to here counts as sent */
-    bool has_gap;
-    enum eg_gap_reason reason;
-    uint64_t gap_to;         /* place */
-    struct eg_bytes *missed; /* owned; the channels of the gap; names borrowed from the channels */
-    size_t missed_count;
-};
 
 struct eg_subscription {
     struct eg_worker_set *set;
@@ -40,6 +15,7 @@ struct eg_subscription {
     struct eg_subscription_request request;
     struct eg_hold hold;
     struct eg_beginning beginning;
+    uint64_t look; /* number of the look at the log that it waits for, 0: none yet */
     bool pending;
     struct eg_timer deadline;
     TAILQ_ENTRY(eg_subscription) entry; /* in the set's pending list */
@@ -72,25 +48,5 @@ void eg_subscribe_shed(struct eg_worker *worker, struct eg_exchange *exchange, e
 
 /* "There is no channel …", with what can be subscribed to instead. */
 void eg_unknown_channel(struct eg_worker *worker, struct eg_exchange *exchange, struct eg_bytes name);
-
-/* Writes the cursor of a place of the set. */
-void eg_set_cursor(const struct eg_worker_set *set, uint64_t place, char ret_text[EG_CURSOR_SIZE]);
-
-void eg_beginning_done(struct eg_beginning *beginning);
-
-/*
- * Where a reader at `place` can go on, given what the journal still holds: at `place` itself, or at the journal's
- * beginning where that has moved past it; with no gap if nothing is missing, else with one, for `reason`, of the
- * channels of which something is. 0 or -ENOMEM.
- */
-int eg_beginning_at(const struct eg_worker_set *set, const struct eg_hold *hold, uint64_t place,
-                    enum eg_gap_reason reason, struct eg_beginning *ret_beginning) EG_MUST_CHECK;
-
-/* All of these channels may have missed something up to `place`, from where it goes on. 0 or -ENOMEM. */
-int eg_beginning_behind(const struct eg_hold *hold, uint64_t place, enum eg_gap_reason reason,
-                        struct eg_beginning *ret_beginning) EG_MUST_CHECK;
-
-/* Counts a gap that a subscriber is told. */
-void eg_gap_count(struct eg_worker *worker, enum eg_gap_reason reason);
 
 #endif

@@ -23,6 +23,7 @@
 struct eg_worker;
 struct eg_stream;
 struct eg_stream_run;
+struct eg_own_run;
 struct eg_poll;
 struct eg_subscription;
 
@@ -70,7 +71,8 @@ struct eg_worker_set {
     struct eg_subscribers *subscribers;
     bool up;      /* between a break and the loss of the connection: what is LISTENed is being delivered */
     bool changed; /* something happened that pending subscriptions wait for */
-    uint64_t next_want;
+    uint64_t next_want, next_look;
+    uint64_t looked;                   /* the last look at the log that was answered */
     uint64_t appended_bytes;           /* to the journal, since the start */
     int64_t shown_events, shown_bytes; /* what the journal's gauges have been told */
     TAILQ_HEAD(, eg_subscription) pending;
@@ -90,6 +92,7 @@ struct eg_worker {
     size_t stream_count;
     struct eg_publication *published, **last_published; /* in this turn */
     struct eg_stream_run *run;                          /* what its streams send next */
+    struct eg_own_run *own_run;                         /* the same for one of them alone */
     TAILQ_HEAD(eg_stream_list, eg_stream) streams;      /* by the time of their next heartbeat */
     struct eg_timer heartbeat;
     struct eg_message drain_message;

@@ -90,8 +90,8 @@ uint64_t __wrap_eg_subscriber_following(const struct eg_subscriber *subscriber, 
     if (subscriber == whose && place == b)
         return a;
     uint64_t after = __real_eg_subscriber_following(subscriber, journal, next);
-    if (next % EVERY_SWAP != 0 || after == 0 || eg_journal_at(journal, next)->is_break ||
-        eg_journal_at(journal, after)->is_break)
+    if (next % EVERY_SWAP != 0 || after == 0 || !eg_journal_at(journal, next)->event ||
+        !eg_journal_at(journal, after)->event)
         return next;
     whose = subscriber;
     a = next;

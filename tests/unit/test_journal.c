@@ -83,13 +83,13 @@ static void it_begins_empty_and_with_a_break(void **state)
     char text[EG_CURSOR_SIZE];
     (void)state;
     assert_held(&fixture, 1, 0);
-    eg_journal_cursor(fixture.journal, 0, &cursor);
+    eg_journal_cursor(fixture.journal, 0, 0, &cursor);
     eg_cursor_format(&cursor, text);
     assert_string_equal(text, "0");
     add_break(&fixture);
     assert_held(&fixture, 1, 1);
     assert_null(eg_journal_at(fixture.journal, 1)->event);
-    assert_true(eg_journal_at(fixture.journal, 1)->is_break);
+    assert_true(eg_journal_at(fixture.journal, 1)->kind == EG_ENTRY_BREAK);
     assert_int_equal(eg_journal_last_break(fixture.journal), 1);
     eg_journal_free(fixture.journal);
     eg_journal_free(NULL);
@@ -223,7 +223,7 @@ static void a_drop_is_a_hole_and_only_its_channels_miss_it(void **state)
     struct eg_channel *a = listen_to(&fixture, "a"), *b = listen_to(&fixture, "b");
     uint64_t a1 = publish(&fixture, a), b1 = publish(&fixture, b);
     uint64_t dropped = fixture.head += 10;
-    eg_journal_mark_dropped(fixture.journal, a, dropped);
+    eg_journal_mark_dropped(fixture.journal, a, dropped, 0);
     assert_int_equal(floor_of(&fixture, "a"), dropped);
     uint64_t b2 = publish(&fixture, b);
     /* What lay before the hole is trimmed, which must not hide the later drop. */
@@ -242,7 +242,7 @@ static void a_drop_told_before_the_listen_still_counts(void **state)
     (void)state;
     add_break(&fixture);
     struct eg_channel *a = eg_channel_new("a", 1, false, WORKERS);
-    eg_journal_mark_dropped(fixture.journal, a, 20);
+    eg_journal_mark_dropped(fixture.journal, a, 20, 0);
     assert_non_null(eg_journal_listened(fixture.journal, a, 10));
     fixture.head = 20;
     publish(&fixture, a);
@@ -351,7 +351,7 @@ static void a_listen_may_take_a_place_that_concerns_nobody(void **state)
     struct eg_channel *b = listen_to(&fixture, "b");
     assert_held(&fixture, 1, mark);
     assert_null(eg_journal_at(fixture.journal, mark)->event);
-    assert_false(eg_journal_at(fixture.journal, mark)->is_break);
+    assert_false(eg_journal_at(fixture.journal, mark)->kind == EG_ENTRY_BREAK);
     assert_int_equal(eg_journal_last_break(fixture.journal), 1);
     assert_int_equal(floor_of(&fixture, "a"), 1);
     assert_int_equal(floor_of(&fixture, "b"), mark);
@@ -471,14 +471,14 @@ static void sixty_four_epochs_are_remembered(void **state)
         bool remembered = i > BREAKS - REMEMBERED;
         assert_int_equal(look_up(&fixture, epochs[i], i, &fixture.epoch, BREAKS, &place),
                          remembered ? EG_JOURNAL_KNOWN : EG_JOURNAL_ALIEN);
-        eg_journal_cursor(fixture.journal, i, &cursor);
+        eg_journal_cursor(fixture.journal, i, 0, &cursor);
         assert_int_equal(cursor.place, i);
         assert_string_equal(cursor.epoch.text, epochs[remembered ? i : BREAKS - REMEMBERED + 1].text);
         /* What isn't remembered never comes back as another place: its reader gets a gap. */
         assert_int_equal(eg_journal_find(fixture.journal, &cursor, &fixture.epoch, BREAKS, &place),
                          remembered ? EG_JOURNAL_KNOWN : EG_JOURNAL_ALIEN);
     }
-    eg_journal_cursor(fixture.journal, BREAKS + 100, &cursor); /* beyond head */
+    eg_journal_cursor(fixture.journal, BREAKS + 100, 0, &cursor); /* beyond head */
     assert_int_equal(cursor.place, BREAKS);
     eg_journal_free(fixture.journal);
 }
@@ -584,7 +584,7 @@ static void model_drop(struct model *model)
     }
     for (size_t number = 0; number < MODEL_CHANNELS; number++)
         if (last[number])
-            eg_journal_mark_dropped(fixture->journal, model->channels[number], last[number]);
+            eg_journal_mark_dropped(fixture->journal, model->channels[number], last[number], 0);
     if (fixture->head > before)
         model->tail = fixture->head + 1;
     if (draw(model, 4))
@@ -644,7 +644,7 @@ static void check_held(const struct model *model)
         uint64_t next = place + 1;
         while (next <= model->fixture.head && model->happened[next].channel != happened->channel)
             next++;
-        assert_int_equal(entry->is_break, happened->is_break);
+        assert_int_equal(entry->kind == EG_ENTRY_BREAK, happened->is_break);
         assert_int_equal(entry->event == NULL, happened->channel == NULL);
         if (entry->event) {
             assert_ptr_equal(entry->event->channel, happened->channel);
@@ -676,7 +676,7 @@ static void check_cursors(struct model *model)
     struct eg_cursor cursor;
     uint64_t place = 1 + draw(model, (uint32_t)model->fixture.head), found = 0;
     size_t oldest = model->break_count > 64 ? model->break_count - 64 : 0;
-    eg_journal_cursor(model->fixture.journal, place, &cursor);
+    eg_journal_cursor(model->fixture.journal, place, 0, &cursor);
     enum eg_journal_lookup lookup =
         eg_journal_find(model->fixture.journal, &cursor, &model->fixture.epoch, model->fixture.head, &found);
     assert_int_equal(lookup, place >= model->breaks[oldest] ? EG_JOURNAL_KNOWN : EG_JOURNAL_ALIEN);

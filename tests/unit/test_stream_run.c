@@ -93,7 +93,10 @@ static struct eg_stream_need need_of(struct fixture *fixture, struct eg_journal_
 {
     struct eg_subscriber *reader = &fixture->readers[fixture->reader_count++];
     assert_in_range(fixture->reader_count, 1, READERS_MAX);
-    assert_int_equal(eg_subscribers_add(fixture->subscribers, reader, &channel, 1, next - 1), 0);
+    reader->hears_live = true;
+    assert_int_equal(
+        eg_subscribers_add(fixture->subscribers, reader, &channel, 1, (struct eg_subscriber_start){.place = next - 1}),
+        0);
     return (struct eg_stream_need){.journal = fixture->journal, .subscriber = reader, .format = sse, .chunked = true};
 }
 
@@ -364,8 +367,10 @@ static void readers_of_several_channels_share_nothing(void **state)
     publish_many(fixture, fixture->b, 2);
     struct eg_stream_need one = need_of(fixture, fixture->a, first), two = one;
     two.subscriber = &fixture->readers[fixture->reader_count++];
-    assert_int_equal(
-        eg_subscribers_add(fixture->subscribers, &fixture->readers[fixture->reader_count - 1], both, 2, first - 1), 0);
+    fixture->readers[fixture->reader_count - 1].hears_live = true;
+    assert_int_equal(eg_subscribers_add(fixture->subscribers, &fixture->readers[fixture->reader_count - 1], both, 2,
+                                        (struct eg_subscriber_start){.place = first - 1}),
+                     0);
     assert_own_run(fixture, &one, &two, first, first + 3);
     assert_sends_places(fixture, &two, first, first + 3, 4);
     assert_sends_places(fixture, &one, first, first + 1, 2);

@@ -38,7 +38,7 @@ static void add_break(struct fixture *fixture)
 {
     fixture->epoch = eg_epoch_new();
     assert_int_equal(eg_journal_append_break(fixture->journal, fixture->epoch, ++fixture->head), 0);
-    eg_subscribers_mark_all(fixture->subscribers, fixture->head);
+    eg_subscribers_mark_all(fixture->subscribers, fixture->head, 0);
 }
 
 static void publish(struct fixture *fixture, struct eg_journal_channel *channel)
@@ -48,7 +48,7 @@ static void publish(struct fixture *fixture, struct eg_journal_channel *channel)
         1, 0);
     assert_non_null(event);
     assert_int_equal(eg_journal_append_event(fixture->journal, event), 0);
-    eg_subscribers_mark(fixture->subscribers, channel, fixture->head);
+    eg_subscribers_mark(fixture->subscribers, channel, fixture->head, 0);
 }
 
 static int set_up(void **state)
@@ -84,9 +84,13 @@ static int tear_down(void **state)
 static void only_the_channels_subscribers_become_dirty_and_only_once(void **state)
 {
     struct fixture *fixture = *state;
-    struct eg_subscriber one = {.flush = flush}, two = {.flush = flush};
-    assert_int_equal(eg_subscribers_add(fixture->subscribers, &one, &fixture->a, 1, fixture->head), 0);
-    assert_int_equal(eg_subscribers_add(fixture->subscribers, &two, &fixture->b, 1, fixture->head), 0);
+    struct eg_subscriber one = {.flush = flush, .hears_live = true}, two = {.flush = flush, .hears_live = true};
+    assert_int_equal(eg_subscribers_add(fixture->subscribers, &one, &fixture->a, 1,
+                                        (struct eg_subscriber_start){.place = fixture->head}),
+                     0);
+    assert_int_equal(eg_subscribers_add(fixture->subscribers, &two, &fixture->b, 1,
+                                        (struct eg_subscriber_start){.place = fixture->head}),
+                     0);
     assert_false(one.lagging);
     publish(fixture, fixture->c);
     assert_false(one.lagging || two.lagging);
@@ -106,11 +110,13 @@ static void only_the_channels_subscribers_become_dirty_and_only_once(void **stat
 static void a_late_subscriber_is_lagging_from_its_place(void **state)
 {
     struct fixture *fixture = *state;
-    struct eg_subscriber late = {.flush = flush};
+    struct eg_subscriber late = {.flush = flush, .hears_live = true};
     uint64_t place = fixture->head;
     publish(fixture, fixture->b);
     publish(fixture, fixture->a);
-    assert_int_equal(eg_subscribers_add(fixture->subscribers, &late, &fixture->a, 1, place), 0);
+    assert_int_equal(
+        eg_subscribers_add(fixture->subscribers, &late, &fixture->a, 1, (struct eg_subscriber_start){.place = place}),
+        0);
     assert_true(late.lagging);
     assert_int_equal(eg_subscriber_place(&late, fixture->journal), place);
     assert_int_equal(eg_subscriber_find(&late, fixture->journal, late.next), fixture->head);
@@ -120,11 +126,13 @@ static void a_late_subscriber_is_lagging_from_its_place(void **state)
 static void a_walk_finds_the_channels_events_and_every_break(void **state)
 {
     struct fixture *fixture = *state;
-    struct eg_subscriber one = {.flush = flush}, both = {.flush = flush};
+    struct eg_subscriber one = {.flush = flush, .hears_live = true}, both = {.flush = flush, .hears_live = true};
     struct eg_journal_channel *channels[] = {fixture->a, fixture->b};
     uint64_t start = fixture->head;
-    assert_int_equal(eg_subscribers_add(fixture->subscribers, &one, channels, 1, start), 0);
-    assert_int_equal(eg_subscribers_add(fixture->subscribers, &both, channels, 2, start), 0);
+    assert_int_equal(
+        eg_subscribers_add(fixture->subscribers, &one, channels, 1, (struct eg_subscriber_start){.place = start}), 0);
+    assert_int_equal(
+        eg_subscribers_add(fixture->subscribers, &both, channels, 2, (struct eg_subscriber_start){.place = start}), 0);
     publish(fixture, fixture->a); /* start + 1 */
     publish(fixture, fixture->c);
     publish(fixture, fixture->b); /* + 3 */
@@ -147,9 +155,13 @@ static void a_walk_finds_the_channels_events_and_every_break(void **state)
 static void a_break_marks_everybody(void **state)
 {
     struct fixture *fixture = *state;
-    struct eg_subscriber one = {.flush = flush}, two = {.flush = flush};
-    assert_int_equal(eg_subscribers_add(fixture->subscribers, &one, &fixture->a, 1, fixture->head), 0);
-    assert_int_equal(eg_subscribers_add(fixture->subscribers, &two, &fixture->b, 1, fixture->head), 0);
+    struct eg_subscriber one = {.flush = flush, .hears_live = true}, two = {.flush = flush, .hears_live = true};
+    assert_int_equal(eg_subscribers_add(fixture->subscribers, &one, &fixture->a, 1,
+                                        (struct eg_subscriber_start){.place = fixture->head}),
+                     0);
+    assert_int_equal(eg_subscribers_add(fixture->subscribers, &two, &fixture->b, 1,
+                                        (struct eg_subscriber_start){.place = fixture->head}),
+                     0);
     add_break(fixture);
     assert_true(one.lagging && two.lagging);
     assert_int_equal(one.next, fixture->head);
@@ -167,8 +179,10 @@ static void many_leave_in_any_order(void **state)
     struct eg_journal_channel *channels[] = {fixture->a, fixture->b};
     memset(many, 0, sizeof(many));
     for (int i = 0; i < COUNT; i++) {
-        many[i].flush = flush;
-        assert_int_equal(eg_subscribers_add(fixture->subscribers, &many[i], channels, 2, fixture->head), 0);
+        many[i] = (struct eg_subscriber){.flush = flush, .hears_live = true};
+        assert_int_equal(eg_subscribers_add(fixture->subscribers, &many[i], channels, 2,
+                                            (struct eg_subscriber_start){.place = fixture->head}),
+                         0);
     }
     for (int i = 0; i < COUNT; i += 3)
         eg_subscribers_remove(fixture->subscribers, &many[i]);
@@ -197,7 +211,9 @@ static void what_becomes_dirty_in_a_flush_waits_for_the_next(void **state)
     struct fixture *fixture = *state;
     struct eg_subscriber again = {.flush = make_dirty_again};
     the_index = fixture->subscribers;
-    assert_int_equal(eg_subscribers_add(fixture->subscribers, &again, &fixture->a, 1, fixture->head), 0);
+    assert_int_equal(eg_subscribers_add(fixture->subscribers, &again, &fixture->a, 1,
+                                        (struct eg_subscriber_start){.place = fixture->head}),
+                     0);
     publish(fixture, fixture->a);
     assert_true(eg_subscribers_flush(fixture->subscribers));
     assert_int_equal(flushed, 1);
