@@ -3,9 +3,11 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "eventgate/config.h"
 #include "eventgate/gateway.h"
+#include "eventgate/schema_command.h"
 #include "eventgate/server.h"
 
 enum { EXIT_USAGE = 2 };
@@ -31,6 +33,8 @@ int main(int argc, char **argv)
     struct eg_config *config = NULL;
     enum eg_config_action action;
     struct eg_error error;
+    if (argc > 1 && strcmp(argv[1], "schema") == 0)
+        return eg_schema_command(argc, argv, environ);
     if (eg_config_load(argc, argv, environ, &config, &action, &error) != 0) {
         fprintf(stderr, "pg_eventgate: %s\n", error.sentence);
         return EXIT_USAGE;

@@ -57,6 +57,7 @@ void eg_config_help(struct eg_buffer *buffer)
         buffer, "pg_eventgate " EG_VERSION ": the event gateway for PostgreSQL LISTEN/NOTIFY\n"
                 "\n"
                 "Usage: pg_eventgate [--config FILE] [OPTION...]\n"
+                "       pg_eventgate schema install|upgrade|check|uninstall (schema --help says more)\n"
                 "\n"
                 "  pg_eventgate --postgres 'dbname=shop' --live 'orders,chat/*' --listen 127.0.0.1:8080\n"
                 "  curl -N http://127.0.0.1:8080/channels/orders\n"

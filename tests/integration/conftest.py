@@ -1,6 +1,7 @@
 """The fixtures that the tests here ask for by name."""
 
-from kit.fixtures import channel, fragile_postgres, gateway, make_proxy, postgres, start_gateway  # noqa: F401
+from kit.fixtures import (channel, durable_channel, durable_gateway, fragile_postgres, gateway,  # noqa: F401
+                          make_proxy, postgres, start_gateway)
 
 
 def pytest_addoption(parser):

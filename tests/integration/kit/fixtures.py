@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from kit.gateway import Gateway
+from kit.gateway import Gateway, install_schema
 from kit.postgres import Postgres
 from kit.proxy import Proxy
 
@@ -42,15 +42,33 @@ def gateway(postgres):
     assert code == 0, process.log_text()
 
 
+@pytest.fixture(scope="session")
+def durable_gateway(postgres):
+    """A gateway with durable channels that no test may disturb: d/... by pattern, kept/a and kept/b by name, and the
+    live channels t/..."""
+    install_schema(postgres.conninfo)
+    process = Gateway("--postgres", postgres.conninfo, "--live", "t/**", "--durable", "d/**,kept/a,kept/b",
+                      "--workers", "2")
+    try:
+        yield process.wait_ready()
+    finally:
+        code = process.stop()
+    assert code == 0, process.log_text()
+
+
 @pytest.fixture
 def start_gateway(postgres):
     """Starts gateways of this test's own: arguments of the program; `database`: a server, a conninfo, or None where a
-    configuration file says it all."""
+    configuration file says it all; `durable`: its durable channels, whose schema is installed first."""
     started = []
 
-    def start(*arguments, database=postgres, live="t/**", **options):
+    def start(*arguments, database=postgres, live="t/**", durable=None, **options):
         conninfo = getattr(database, "conninfo", database)
-        given = ("--postgres", conninfo, "--live", live) if conninfo else ()
+        given = ("--postgres", conninfo) if conninfo else ()
+        given += ("--live", live) if conninfo and live else ()
+        if durable:
+            install_schema(conninfo)
+            given += ("--durable", durable)
         process = Gateway(*given, *arguments, **options)
         started.append(process)
         return process
@@ -64,6 +82,12 @@ def start_gateway(postgres):
 def channel():
     """A live channel that is this test's alone."""
     return f"t/{next(numbers)}"
+
+
+@pytest.fixture
+def durable_channel():
+    """A durable channel that is this test's alone."""
+    return f"d/{next(numbers)}"
 
 
 @pytest.fixture

@@ -28,6 +28,12 @@ def run(*arguments, **variables):
                           env=environment(**variables))
 
 
+def install_schema(conninfo):
+    """What durable channels need."""
+    done = run("schema", "install", "--postgres", conninfo)
+    assert done.returncode == 0, done.stderr
+
+
 class Gateway:
     def __init__(self, *arguments, listen="127.0.0.1:0", binary=BINARY, wrapper=(), process_options=None,
                  variables=None):

@@ -78,7 +78,10 @@ class Postgres:
         return f"host={self.folder} user=postgres dbname=postgres"
 
     def connect(self):
-        connection = psycopg2.connect(self.conninfo)
+        return self.connect_to("postgres")
+
+    def connect_to(self, database):
+        connection = psycopg2.connect(f"host={self.folder} user=postgres dbname={database}")
         connection.autocommit = True
         return connection
 
