@@ -11,10 +11,13 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'They are the columns of eventgate.setting.';
     END IF;
     INSERT INTO eventgate.setting DEFAULT VALUES ON CONFLICT DO NOTHING;
-    EXECUTE format('UPDATE eventgate.setting SET %I = %L', name, value);
-EXCEPTION
-    WHEN check_violation OR not_null_violation THEN
-        RAISE 'The setting % can''t be %.', name, coalesce(value, 'NULL') USING ERRCODE = 'invalid_parameter_value';
+    BEGIN
+        EXECUTE format('UPDATE eventgate.setting SET %I = %L', name, value);
+    EXCEPTION
+        WHEN check_violation OR not_null_violation OR data_exception THEN
+            RAISE 'The setting % can''t be %.', name, quote_nullable(value)
+                USING ERRCODE = 'invalid_parameter_value', DETAIL = SQLERRM;
+    END;
 END
 $$;
 
@@ -130,6 +133,7 @@ BEGIN
             RETURN;
         END IF;
         action := 'rotated';
+        subject := 'log_' || segment;
         IF eventgate.rotate(segment) THEN
             RETURN NEXT;
             RETURN;

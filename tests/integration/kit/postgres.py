@@ -34,11 +34,20 @@ class Postgres:
         self.bin = max(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: float(path.split("/")[4]))
         self.settings = settings
         self.process = None
-        initdb = [f"{self.bin}/initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8",
-                  "--locale=C.UTF-8", f"--pgdata={self.folder}/data"]
-        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **unprivileged())
+        self.make_data()
         if standby:
             subprocess.run(["touch", f"{self.folder}/data/standby.signal"], check=True, **unprivileged())
+
+    def make_data(self):
+        self.run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8",
+                 f"--pgdata={self.folder}/data")
+
+    def run(self, program, *arguments):
+        """Runs one of PostgreSQL's programs to its end, and returns what it prints."""
+        done = subprocess.run([f"{self.bin}/{program}", *arguments], check=False, stdout=subprocess.PIPE, text=True,
+                              stderr=subprocess.PIPE, cwd=self.folder, **unprivileged())
+        assert done.returncode == 0, (program, done.stderr)
+        return done.stdout
 
     def start(self):
         command = [f"{self.bin}/postgres", "-D", f"{self.folder}/data", "-k", self.folder, "-c", "listen_addresses=",
@@ -114,3 +123,19 @@ class Postgres:
         """Process ids of the sessions whose application_name is LIKE this."""
         rows = self.sql("select pid from pg_stat_activity where application_name like %s", application_name)
         return [pid for (pid,) in rows]
+
+
+class Standby(Postgres):
+    """A copy of a running server, which follows it; `conninfo`: the way from here to it."""
+
+    def __init__(self, primary, conninfo):
+        self.primary = primary
+        super().__init__((*primary.settings, f"primary_conninfo={conninfo}"), standby=True)
+
+    def make_data(self):
+        self.run("pg_basebackup", "--pgdata", f"{self.folder}/data", "--checkpoint=fast", "--no-sync", "--no-manifest",
+                 "--dbname", self.primary.conninfo)
+
+    def promote(self):
+        self.run("pg_ctl", "promote", "--pgdata", f"{self.folder}/data", "--wait", "--timeout=60")
+        self.settings = [setting for setting in self.settings if not setting.startswith("primary_conninfo")]
