@@ -1,106 +1,58 @@
-"""The set checker: publishers and subscribers around one gateway, a fault every few seconds, and then the question for
-every event and every subscriber whether it came once and in its order, and for every gap whether it had to be told."""
+"""The set checker: publishers and subscribers around gateways, a fault every few seconds, and then the question for every
+event and every subscriber whether it came once and in its order, and for every gap whether it had to be told."""
 
 import argparse
 import concurrent.futures
-import contextlib
 import multiprocessing
 import os
-import pathlib
-import socket
 import sys
-import tempfile
 import threading
 import time
 
-import channels
 import publishers
 import subscribers
-from faults import Faults
-from judge import Judge
-from kit.gateway import BINARY, Gateway
-from kit.postgres import Postgres
-from kit.proxy import Proxy
-from kit.wait import until
-
-# Least numbers of a run that proves something.
-LEAST = {"events": 100_000, "faults": 15, "kinds of faults": 5, "exact resumes": 1, "gaps": 1}
-# Not forked: the proxy's connections are this process's alone, so that a cut is a cut.
-processes = multiprocessing.get_context("spawn")
-OFFENCES = ("lost", "duplicated", "unordered", "phantom", "false gaps")
+from judge import OFFENCES, Verdict
+from kit.gateway import BINARY
+from scene_durable import DurableWorld
+from scene_live import LiveWorld
+from world import processes
 
 
-class World:
-    def __init__(self, binary, sabotage):
-        self.stack = contextlib.ExitStack()
-        self.postgres = Postgres()
-        self.stack.callback(self.postgres.remove)
-        self.postgres.start()
-        self.proxy = Proxy(self.postgres.socket)
-        self.stack.callback(self.proxy.close)
-        self.binary, self.sabotage = binary, sabotage
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = probe.getsockname()
-        self.configuration = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory()), "gateway.conf")
-        self.configuration.write_text(channels.CONFIGURATION.format(
-            conninfo=f"host=127.0.0.1 port={self.proxy.port} user=postgres dbname=postgres"))
-        self.resets = processes.Value("i", 0)
-        self.gateway = None
-        self.start_gateway()
-        self.stack.callback(lambda: self.gateway.stop())
-
-    def start_gateway(self):
-        variables = {"EVENTGATE_SABOTAGE": self.sabotage} if self.sabotage else {}
-        self.gateway = Gateway("--config", str(self.configuration), listen="%s:%d" % self.address, binary=self.binary,
-                               variables=variables)
-        self.gateway.wait_ready()
-
-
-def publish_markers(world, futures):
-    """Marks every channel again and again, until every subscriber has seen the end of each of its channels."""
-    rows = []
-    number = 0
-
-    def all_done():
-        nonlocal number
-        number += 1
-        for channel in channels.ALL:
-            sent_at = time.monotonic()
-            world.postgres.notify(channel, f'{{"p":0,"n":{number}}}')
-            rows.append((channel, number, sent_at, publishers.COMMITTED))
-        return all(future.done() for future in futures)
-
-    until(all_done, "every subscriber sees the markers", 90)
-    return rows
-
-
-def run(options):
-    """Publishes, subscribes and breaks things for a while; returns the judge and the faults."""
-    world = World(options.binary, options.sabotage)
-    over, closing = processes.Event(), processes.Event()
-    arguments = [(publishers.run, options.seed, world.postgres.conninfo, world.address, 4, 4, over)]
-    arguments += [(subscribers.run, process, world.address, closing, world.resets) for process in range(2)]
-    with world.stack, concurrent.futures.ThreadPoolExecutor(len(arguments)) as pool:
-        publishing, *subscribing = [pool.submit(in_process, *call) for call in arguments]
+def run(world, options):
+    """Publishes, subscribes and breaks things for a while; returns what was published, told and broken."""
+    over = processes.Event()
+    arguments = [(publishers.run, options.seed, world.publishers(), over, world.acknowledged)]
+    arguments += [(subscribers.run, number, people, world.addresses, world.signals, world.gauges[number])
+                  for number, people in enumerate(world.cast())]
+    with concurrent.futures.ThreadPoolExecutor(len(arguments)) as pool:
+        publishing, *subscribing = futures = [pool.submit(in_process, *call) for call in arguments]
         try:
-            faults = Faults(world, options.seed)
-            end = time.monotonic() + options.seconds
-            pause = threading.Event()
-            while time.monotonic() < end:
-                pause.wait(options.every)
-                faults.next()
-                assert not any(future.done() for future in (publishing, *subscribing)), "somebody has given up"
+            faults = make_faults(world, options, futures)
             over.set()
-            published = publishing.result()
-            closing.set()
-            published[0] = publish_markers(world, subscribing)
+            published, refusals = publishing.result()
+            world.settle()
+            world.signals.closing.set()
+            published[0] = world.publish_markers(lambda: all(future.done() for future in subscribing))
         except BaseException:
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
         told = {name: record for future in subscribing for name, record in future.result().items()}
-    return Judge(published, told, faults.log).judge(), faults.log
+    world.look()
+    world.refusals = refusals
+    return published, told, faults
+
+
+def make_faults(world, options, futures):
+    faults = world.Faults(world, options.seed, options.faults.split(",") if options.faults else None)
+    end = time.monotonic() + options.seconds
+    pause = threading.Event()
+    while time.monotonic() < end or len(faults.log) < options.rounds * len(faults.kinds):
+        pause.wait(options.every)
+        faults.next()
+        for future in futures:
+            assert not future.done(), f"somebody has given up: {future.exception()}"
+    return faults.log
 
 
 def send_result(pipe, function, *arguments):
@@ -121,21 +73,22 @@ def in_process(function, *arguments):
         process.join()
 
 
-def report(judge, faults, options):
-    committed = sum(outcome == publishers.COMMITTED for rows in judge.rows.values() for _, outcome in rows.values())
-    kinds = {kind: sum(one[0] == kind for one in faults) for kind in sorted({one[0] for one in faults})}
-    figures = {"events": committed, "deliveries": judge.counts["deliveries"], "subscribers": len(judge.told),
-               "faults": len(faults), "kinds of faults": len(kinds), "exact resumes": judge.counts["exact"],
-               "gaps": sum(judge.gaps.values())} | {kind: judge.counts[kind] for kind in OFFENCES}
+def report(verdict, events, told, faults, least, options):
+    """Prints the figures; returns the exit code."""
+    kinds = {kind: sum(one.kind == kind for one in faults) for kind in sorted({one.kind for one in faults})}
+    figures = {"events": events, "deliveries": verdict.counts["deliveries"], "subscribers": len(told),
+               "faults": len(faults), "kinds of faults": len(kinds), "exact resumes": verdict.counts["exact"],
+               "gaps": sum(verdict.gaps.values())} | {kind: verdict.counts[kind] for kind in OFFENCES}
     detail = {"faults": ", ".join(f"{count} {kind}" for kind, count in kinds.items()),
-              "gaps": ", ".join(f"{count} {reason}" for reason, count in sorted(judge.gaps.items()))}
+              "gaps": ", ".join(f"{count} {reason}" for reason, count in sorted(verdict.gaps.items()))}
     for name, value in figures.items():
         print(f"{name:>16} {value:>10,}   {detail.get(name, '')}")
-    short = [f"{name}: {figures[name]:,}, at least {least:,} are needed" for name, least in LEAST.items()
-             if figures[name] < least and not options.short]
-    bad = any(judge.counts[kind] for kind in OFFENCES)
+    known = figures | {f"gaps {reason}": count for reason, count in verdict.gaps.items()}
+    short = [f"{name}: {known.get(name, 0):,}, at least {count:,} are needed" for name, count in least.items()
+             if known.get(name, 0) < count and not options.short]
+    bad = any(verdict.counts[kind] for kind in OFFENCES)
     for kind in OFFENCES:
-        for offence in [one for one in judge.offences if one.kind == kind][:options.details]:
+        for offence in [one for one in verdict.offences if one.kind == kind][:options.details]:
             print(f"  {kind}: {offence.subscriber}: {offence.text}")
     for sentence in short:
         print(f"  {sentence}")
@@ -146,19 +99,30 @@ def report(judge, faults, options):
     return 1 if bad or short else 0
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="tests/run checker", description=__doc__)
+def arguments():
+    parser = argparse.ArgumentParser(prog="tests/run checker|durable", description=__doc__)
+    parser.add_argument("--durable", action="store_true", help="durable channels, on two gateways")
     parser.add_argument("--seconds", type=float, default=60, help="how long faults are made (60)")
+    parser.add_argument("--rounds", type=int, default=0, help="at least so many faults of each kind (0)")
     parser.add_argument("--every", type=float, default=1.5, help="pause between two faults (1.5)")
+    parser.add_argument("--faults", help="only these, separated by commas")
     parser.add_argument("--seed", default=str(os.getpid()))
     parser.add_argument("--binary", default=BINARY, help="the gateway")
     parser.add_argument("--sabotage", help="how pg_eventgate_sabotaged breaks its promises: see sabotage.c")
     parser.add_argument("--expect", choices=OFFENCES, help="the run must fail, by this")
-    parser.add_argument("--short", action="store_true", help="don't ask for 100,000 events and 15 faults")
+    parser.add_argument("--short", action="store_true", help="don't ask for the least numbers of events and faults")
     parser.add_argument("--details", type=int, default=3, help="offences of each kind to print (3)")
-    options = parser.parse_args()
-    judge, faults = run(options)
-    sys.exit(report(judge, faults, options))
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    world = (DurableWorld if options.durable else LiveWorld)(options)
+    with world.stack:
+        published, told, faults = run(world, options)
+    verdict = Verdict().tally(told)
+    events = world.judge(verdict, published, told, faults)
+    sys.exit(report(verdict, events, told, faults, world.LEAST, options))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Faults, one after the other, each ended before the next begins: the database, its network, the clients, the gateway."""
+"""Faults, one after the other, each ended before the next begins: the database, its network, the clients, the gateways."""
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -8,41 +9,51 @@ import time
 
 import psycopg2
 
+from judge import Fault
 from kit.wait import until
-
-# May a gap `reconnect` follow?
-ENDS_LISTEN = {"listen backend ended": True, "listen backend stopped": True, "publish backend ended": False,
-               "database restarted": True, "database crashed": True, "network cut": True, "network silent": True,
-               "clients reset": False, "gateway killed": True, "gateway drained": True}
 
 
 class Faults:
-    """`world`: has postgres, proxy, gateway (and start_gateway()), resets."""
+    """`world`: has postgres, proxies, gateways, start_gateway() and signals."""
 
-    def __init__(self, world, seed):
+    # May a gap `reconnect` follow?
+    ENDS_LISTEN = {"listen backend ended": True, "listen backend stopped": True, "publish backend ended": False,
+                   "database restarted": True, "database crashed": True, "network cut": True, "network silent": True,
+                   "clients reset": False, "gateway killed": True, "gateway drained": True}
+
+    def __init__(self, world, seed, kinds=None):
         self.world = world
         self.random = random.Random(f"{seed} faults")
-        self.log = []  # (kind, begin, end, whether it can end a LISTEN session)
+        self.kinds = kinds or list(self.ENDS_LISTEN)
+        self.log = []
         self.queue = []
+        self.turns = itertools.count()
+        self.one = 0  # the gateway whose turn it is, where it is one
+
+    def order(self, kinds):
+        self.random.shuffle(kinds)
 
     def next(self):
-        """Makes one fault, of each kind in turn, and waits until the gateway is well again."""
+        """Makes one fault, of each kind in turn, and waits until the gateways are well again."""
         if not self.queue:
-            self.queue = list(ENDS_LISTEN)
-            self.random.shuffle(self.queue)
+            self.queue = [*self.kinds]
+            self.order(self.queue)
         kind = self.queue.pop()
+        self.one = next(self.turns) % len(self.world.gateways)
         begin = time.monotonic()
         getattr(self, kind.replace(" ", "_"))()
-        self.world.gateway.wait_ready()
-        self.log.append((kind, begin, time.monotonic(), ENDS_LISTEN[kind]))
+        for gateway in self.world.gateways:
+            gateway.wait_ready()
+        ended = self.one if kind.startswith("gateway") else None
+        self.log.append(Fault(kind, begin, time.monotonic(), self.ENDS_LISTEN[kind], ended))
 
     def backends(self, purpose):
         return self.world.postgres.backends(f"pg_eventgate % {purpose}")
 
     def changed(self, purpose, before):
+        """Has each gateway another session than those that there were?"""
         with contextlib.suppress(psycopg2.OperationalError):
-            now = self.backends(purpose)
-            return set(now) - set(before)
+            return len({*self.backends(purpose)} - {*before}) >= len(self.world.gateways)
         return False
 
     def end_backend(self, purpose):
@@ -57,14 +68,18 @@ class Faults:
     def publish_backend_ended(self):
         self.end_backend("publish")
 
-    def listen_backend_stopped(self):
-        before = self.backends("listen")
+    def stop_backends(self, purpose):
+        before = self.backends(purpose)
         for pid in before:
             os.kill(pid, signal.SIGSTOP)
-        self.world.gateway.wait_unready()
+        for gateway in self.world.gateways:
+            gateway.wait_unready()
         for pid in before:
             os.kill(pid, signal.SIGCONT)
-        until(lambda: self.changed("listen", before), "another listen session")
+        until(lambda: self.changed(purpose, before), f"another {purpose} session")
+
+    def listen_backend_stopped(self):
+        self.stop_backends("listen")
 
     def database_restarted(self):
         self.world.postgres.stop()
@@ -76,22 +91,23 @@ class Faults:
 
     def network_cut(self):
         before = self.backends("listen")
-        self.world.proxy.cut()
+        for proxy in self.world.proxies:
+            proxy.cut()
         until(lambda: self.changed("listen", before), "another listen session")
 
     def network_silent(self):
-        self.world.proxy.stall()
-        self.world.gateway.wait_unready()
-        self.world.proxy.flow()
+        self.world.proxies[self.one].stall()
+        self.world.gateways[self.one].wait_unready()
+        self.world.proxies[self.one].flow()
 
     def clients_reset(self):
-        with self.world.resets.get_lock():
-            self.world.resets.value += 1
+        with self.world.signals.resets.get_lock():
+            self.world.signals.resets.value += 1
 
     def gateway_killed(self):
-        self.world.gateway.stop(signal.SIGKILL)
-        self.world.start_gateway()
+        self.world.gateways[self.one].stop(signal.SIGKILL)
+        self.world.start_gateway(self.one)
 
     def gateway_drained(self):
-        self.world.gateway.stop()
-        self.world.start_gateway()
+        self.world.gateways[self.one].stop()
+        self.world.start_gateway(self.one)

@@ -1,0 +1,281 @@
+"""The durable judge on records that are made up: good ones, and one of each kind of offence."""
+
+import pytest
+
+from cursors import matches, parse
+from judge import Fault, Told, Verdict
+from judge_durable import DurableJudge, Truth
+
+SEGMENT = 1 << 33
+TAG = "abc123"
+
+
+class Story:
+    """A log of which 10 positions follow 1; channel `a` has the odd ones, `b` the even ones, of publisher 1."""
+
+    def __init__(self):
+        self.rows = {position: ("a" if position % 2 else "b", 1, (position + 1) // 2) for position in range(1, 11)}
+        self.jumps, self.floors = [], [(0.0, 1)]
+        self.pruned, self.end, self.faults, self.refusals = {}, 10, [], []
+        self.published = {1: [(channel, number, 0.0, "committed", f"{TAG}.{position}")
+                              for position, (channel, _, number) in self.rows.items()]}
+        self.record = [("open", 1.0, "sse", None, 0), ("place", 1.1, f"{TAG}.0")]
+        self.names = ("a", "b")
+
+    def row(self, position, **changes):
+        channel, publisher, number = changes.get("identity") or self.rows[position]
+        self.record.append(("row", 2.0, changes.get("tag", TAG), position, None, 0, channel, publisher, number))
+        return self
+
+    def told(self, *positions):
+        for position in positions:
+            self.row(position)
+        return self
+
+    def place(self, position):
+        self.record.append(("place", 3.0, f"{TAG}.{position}"))
+        return self
+
+    def gap(self, reason, begin, end, names=("a", "b")):
+        self.record.append(("gap", 3.0, reason, f"{TAG}.{begin}", f"{TAG}.{end}", names))
+        return self
+
+    def lose_tail(self, begin):
+        """What is beyond this was lost; two more events follow."""
+        self.end = SEGMENT + 102
+        self.jumps.append((begin, SEGMENT + 100))
+        for number, position in enumerate((SEGMENT + 101, SEGMENT + 102), 6):
+            self.rows[position] = ("a", 1, number)
+            self.published[1].append(("a", number, 5.0, "committed", None))
+        return self
+
+    def drop(self, up_to, now=0.5):
+        self.floors += [(now, up_to + 1), (100.0, up_to + 1)]
+        for position in range(1, up_to + 1):
+            self.pruned[self.rows[position][0]] = position
+        return self
+
+    def offences(self):
+        verdict = Verdict().tally(told := {"reader": Told((), self.names, self.record)})
+        lost = Truth(self.rows, self.jumps, [], set(), {}, 0, TAG).jump_around
+        floor = max(position for _, position in self.floors)
+        log = {position for position in self.rows if not lost(position) and position >= floor}
+        truth = Truth(self.rows, self.jumps, self.floors, log, self.pruned, self.end, TAG)
+        self.change(truth)
+        DurableJudge(verdict, self.published, told, self.faults, truth, self.refusals).judge()
+        return {offence.kind for offence in verdict.offences}
+
+    def change(self, truth):
+        pass
+
+
+EVERYTHING = range(1, 11)
+A = range(1, 11, 2)
+
+
+def test_good_ones():
+    assert Story().told(*EVERYTHING).offences() == set()
+    assert Story().told(1, 2, 3).place(3).told(*range(4, 11)).place(10).offences() == set()
+    one = Story()
+    one.names = ("b",)
+    assert one.told(2, 4, 6).place(7).told(8, 10).offences() == set()
+
+
+def test_a_tail_was_lost():
+    """Who had some of it is told; who had nothing of it isn't."""
+    assert Story().lose_tail(4).told(*range(1, 8)).gap("failover", 7, SEGMENT + 100).told(
+        SEGMENT + 101, SEGMENT + 102).offences() == set()
+    assert Story().lose_tail(4).told(1, 2, 3, 4, SEGMENT + 101, SEGMENT + 102).offences() == set()
+    assert Story().lose_tail(4).told(1, 2, 3, 4).place(SEGMENT + 100).told(
+        SEGMENT + 101, SEGMENT + 102).offences() == set()
+
+
+@pytest.mark.parametrize("reached", (5, 7, 10))
+def test_a_tail_was_lost_in_silence(reached):
+    story = Story().lose_tail(4).told(*range(1, reached + 1), SEGMENT + 101, SEGMENT + 102)
+    assert story.offences() == {"lost"}
+
+
+@pytest.mark.parametrize("cursor", (5, 7, 10))
+def test_a_cursor_in_the_tail_is_enough(cursor):
+    """The subscriber's own events of the tail don't matter: it may have been given none."""
+    story = Story().lose_tail(4).told(1, 2, 3, 4).place(cursor)
+    assert story.place(SEGMENT + 102).offences() == {"lost"}
+
+
+@pytest.mark.parametrize("begin", (3, 4))
+def test_a_failover_that_took_nothing(begin):
+    story = Story().lose_tail(4).told(*range(1, begin + 1)).gap("failover", begin, SEGMENT + 100)
+    assert story.told(SEGMENT + 101, SEGMENT + 102).offences() >= {"false gaps"}
+
+
+def test_a_failover_gap_that_hides_events():
+    story = Story().lose_tail(4).told(*range(1, 8)).gap("failover", 7, SEGMENT + 101).told(SEGMENT + 102)
+    assert story.offences() == {"lost"}
+
+
+def test_events_were_dropped():
+    story = Story().drop(6).told(1).gap("retention", 1, 6).told(7, 8, 9, 10)
+    assert story.offences() == set()
+    # It came after the subscriber had had them.
+    assert Story().drop(6, now=50.0).told(*EVERYTHING).offences() == set()
+
+
+def test_events_were_dropped_in_silence():
+    assert Story().drop(6).told(1, 7, 8, 9, 10).offences() == {"lost"}
+
+
+def test_a_retention_gap_that_hides_events():
+    assert Story().drop(6).told(1).gap("retention", 1, 7).told(8, 9, 10).offences() == {"lost"}
+
+
+def test_a_retention_gap_before_its_time():
+    story = Story().drop(6, now=50.0)
+    story.floors.insert(1, (4.0, 1))
+    assert story.told(1).gap("retention", 1, 6).told(7, 8, 9, 10).offences() == {"false gaps", "lost"}
+
+
+def test_a_quiet_channel_has_missed_nothing():
+    """5 is the last of `a` that was dropped, 6 of `b`: a reader of `a` at 5 lacks nothing."""
+    story = Story().drop(6)
+    story.names = ("a",)
+    assert story.told(1, 3, 5).gap("retention", 5, 6, ("a",)).told(7, 9).place(10).offences() == {"false gaps"}
+    story = Story().drop(6)
+    story.names = ("a",)
+    assert story.told(1, 3, 5).place(6).told(7, 9).place(10).offences() == set()
+
+
+@pytest.mark.parametrize("reason", ("slow", "reconnect", "unknown"))
+def test_gaps_that_durable_channels_never_have(reason):
+    assert Story().told(1, 2).gap(reason, 2, 2).told(*range(3, 11)).offences() == {"false gaps"}
+
+
+def test_a_gap_of_other_channels():
+    assert "false gaps" in Story().drop(6).told(1).gap("retention", 1, 6, ("a", "c")).told(7, 8, 9, 10).offences()
+
+
+def test_a_gap_from_before_the_cursor():
+    assert Story().drop(3, 0.5).told(1, 2, 3).gap("retention", 2, 3).told(*range(4, 11)).offences() == {"false gaps"}
+
+
+def test_lost():
+    assert Story().told(1, 2, 4, *range(5, 11)).offences() == {"lost"}
+    assert Story().told(1, 2, 3).place(10).offences() == {"lost"}
+
+
+def test_never_comes_to_the_end():
+    assert Story().told(*range(1, 10)).offences() == {"lost"}
+    story = Story().told(*EVERYTHING)
+    story.record.append(("stuck", 9.0, "stuck"))
+    assert story.offences() == {"lost"}
+
+
+def test_duplicated():
+    assert Story().told(1, 2, 3, 3, *range(4, 11)).offences() == {"duplicated"}
+    assert Story().told(*EVERYTHING, 2).offences() == {"duplicated"}
+
+
+def test_unordered():
+    assert Story().told(1, 3, 2, *range(4, 11)).offences() == {"unordered"}
+    assert Story().told(*EVERYTHING).place(9).place(10).offences() == {"unordered"}
+
+
+def test_phantom():
+    assert Story().row(1, identity=("a", 1, 9)).told(*EVERYTHING).offences() >= {"phantom"}
+    assert Story().row(11, identity=("a", 1, 9)).offences() >= {"phantom"}
+    assert Story().row(1, tag="other").offences() >= {"phantom"}
+    story = Story().told(*EVERYTHING)
+    story.names = ("a",)
+    assert story.offences() >= {"phantom"}
+    story = Story().told(*EVERYTHING)
+    story.record.append(("odd", 9.0, "odd"))
+    assert story.offences() == {"phantom"}
+
+
+@pytest.mark.parametrize("row, kind", (
+    (("a", 9, 0.0, "committed", None), "lost"),
+    (("a", 1, 0.0, "never", None), "phantom"),
+    (("a", 1, 0.0, "committed", f"{TAG}.2"), "unordered"),
+    (("a", 1, 0.0, "committed", "other.1"), "unordered"),
+))
+def test_publishers(row, kind):
+    story = Story().told(*EVERYTHING)
+    rows = story.published[1]
+    rows[:] = [one for one in rows if one[:2] != row[:2]]
+    rows.insert(0, row)
+    assert story.offences() == {kind}
+
+
+def test_perhaps():
+    story = Story().told(*EVERYTHING)
+    story.published[1][0] = ("a", 1, 0.0, "perhaps", None)
+    story.published[1].append(("a", 9, 0.0, "perhaps", None))
+    assert story.offences() == set()
+
+
+def test_never_published():
+    story = Story().told(*EVERYTHING)
+    del story.published[1][0]
+    assert story.offences() == {"phantom"}
+
+
+def test_twice_in_the_log():
+    story = Story()
+    story.rows[11], story.end = story.rows[10], 11
+    assert story.told(*EVERYTHING, 11).offences() == {"duplicated"}
+
+
+def test_again_behind_a_lost_tail():
+    """The answer to 10 was lost with the tail; the publisher repeated it, and it was appended anew."""
+    story = Story().lose_tail(8)
+    story.rows[SEGMENT + 103], story.end = story.rows[10], SEGMENT + 103
+    story.published[1] = [row for row in story.published[1] if row[:2] != ("b", 5)] + [
+        ("b", 5, 5.0, "committed", f"{TAG}.{SEGMENT + 103}")]
+    story.told(*EVERYTHING).gap("failover", 10, SEGMENT + 100)
+    assert story.told(SEGMENT + 101, SEGMENT + 102, SEGMENT + 103).offences() == set()
+
+
+def test_a_publishers_order():
+    story = Story().told(*EVERYTHING)
+    rows = story.published[1]
+    rows[0], rows[2] = rows[2], rows[0]
+    assert story.offences() == {"unordered"}
+
+
+def test_refused():
+    story = Story().told(*EVERYTHING)
+    story.faults = [Fault("failover", 5.0, 6.0)]
+    story.refusals = [(5.5, "excused")]
+    assert story.offences() == set()
+    story.refusals = [(6.5, "not excused")]
+    assert story.offences() == {"refused"}
+
+
+def test_the_log_itself():
+    story = Story().told(*EVERYTHING)
+    story.change = lambda truth: truth.log.discard(5)
+    assert story.offences() == {"lost"}
+    story = Story().told(*EVERYTHING)
+    story.change = lambda truth: truth.log.add(77)
+    assert story.offences() == {"phantom"}
+    story = Story().told(*EVERYTHING)
+    story.change = lambda truth: truth.pruned.update(a=3)
+    assert story.offences() == {"false gaps"}
+
+
+def test_cursors():
+    assert parse("abc.7~abcdefghij-3") == ("abc", 7, "abcdefghij", 3)
+    assert parse("7") == (None, 7, None, 0)
+    assert parse("abcdefghij-3") == (None, None, "abcdefghij", 3)
+    assert parse("7~") == parse("") == parse(None) == parse("a b") == (None, None, None, 0)
+
+
+@pytest.mark.parametrize("pattern, yes, no", (
+    ("a/b", ["a/b"], ["a", "a/b/c", "a/c"]),
+    ("a/*", ["a/b", "a/c"], ["a", "a/b/c", "b/a"]),
+    ("a/**", ["a/b", "a/b/c"], ["a", "b/a"]),
+    ("*/b", ["a/b"], ["b", "a/b/b"]),
+))
+def test_patterns(pattern, yes, no):
+    assert all(matches(pattern, channel) for channel in yes)
+    assert not any(matches(pattern, channel) for channel in no)
