@@ -56,10 +56,14 @@ BEGIN
             ON CONFLICT (one) DO UPDATE SET started = excluded.started, log = excluded.log, place = excluded.place;
         UPDATE eventgate.state AS s SET row_xmin = s.xmin; -- that of the new version, too, in the same subtransaction
     EXCEPTION
-        -- Somebody noticed after the snapshot of this REPEATABLE READ transaction, and has moved the sequence.
+        -- Somebody noticed after the snapshot of this REPEATABLE READ transaction, and has moved the sequence. Unless
+        -- the snapshot has no incarnation at all: the schema was reloaded after it, and nobody may have noticed.
         WHEN serialization_failure OR unique_violation THEN
             IF current_setting('transaction_isolation') = 'read committed' THEN
                 RAISE;
+            ELSIF next_number = 1 THEN
+                RAISE 'The log was installed or reloaded after this transaction''s snapshot.'
+                    USING ERRCODE = 'serialization_failure', HINT = 'Run the transaction again.';
             END IF;
             RETURN;
     END;
