@@ -39,7 +39,7 @@ def run(world, options):
             raise
         told = {name: record for future in subscribing for name, record in future.result().items()}
     world.look()
-    world.refusals = refusals
+    world.refusals += refusals
     return published, told, faults
 
 

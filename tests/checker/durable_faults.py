@@ -14,6 +14,8 @@ from kit.wait import until
 # Rows of a tail that is lost, and events that are acknowledged and delivered while something is held.
 TAIL_ROWS = 50
 PROGRESS = 50
+# The smallest size of a partition with something in it is less.
+SEGMENT_BYTES = "150000"
 
 
 class DurableFaults(Faults):
@@ -72,8 +74,8 @@ class DurableFaults(Faults):
         world = self.world
         self.wait_asleep()
         goal = world.archived()[1]
-        configure(world, "segment_rows", "100")
-        configure(world, "retention_age", "0 s")
+        configure(world, "segment_bytes", SEGMENT_BYTES)
+        configure(world, "retention_bytes", "1")
         with contextlib.closing(world.postgres.connect()) as reader:
             reader.autocommit = False
             with reader.cursor() as cursor:
@@ -86,7 +88,8 @@ class DurableFaults(Faults):
             until(lambda: maintain(world) and world.acknowledged.value >= acknowledged + PROGRESS and
                   time.monotonic() > deadline, "publishing goes on while a reader holds a partition", 60)
         until(lambda: maintain(world) and world.floor() > goal, "what the sleepers lack is dropped", 60)
-        configure(world, "retention_age", "7 days")
+        configure(world, "retention_bytes", None)
+        configure(world, "segment_bytes", None)
         self.wake()
 
     retention_again = retention

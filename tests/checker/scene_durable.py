@@ -13,9 +13,9 @@ from judge_durable import DurableJudge, Truth
 from judge_live import LiveJudge
 from kit.postgres import Standby
 from kit.proxy import Proxy
+from kit.schema import script
 from kit.wait import until
 from publishers import (COMMITTED, DurableSqlPublisher, KeyedPostPublisher, PostPublisher, QuietPublisher, SqlPublisher)
-from schema import install
 from world import World
 
 BUSY = "busy"
@@ -107,8 +107,7 @@ class DurableWorld(World):
     ROLE = "gateway"
 
     def __init__(self, options):
-        self.rows, self.jumps, self.floors = {}, set(), []
-        self.refusals = []
+        self.rows, self.jumps, self.floors = {}, [], []
         self.standby = self.making_standby = None
         self.helper = concurrent.futures.ThreadPoolExecutor(1)
         super().__init__(options)
@@ -123,7 +122,7 @@ class DurableWorld(World):
         self.stack.callback(self.stop_watching)
 
     def install(self):
-        install(self.postgres, self.options.binary)
+        self.postgres.sql(script())
         self.postgres.sql(ARCHIVE)
 
     def publishers(self):
@@ -142,9 +141,14 @@ class DurableWorld(World):
     # --- the database, and its standby --------------------------------------------------------------------------------
 
     def make_standby(self):
-        """In the background: it has time until the next failover."""
+        """In the background: it has time until the next failover. Other faults may come between the copying."""
         way = f"host=127.0.0.1 port={self.replication.port} user=postgres"
-        self.making_standby = self.helper.submit(lambda: Standby(self.postgres, way).start())
+
+        def made():
+            with contextlib.suppress(AssertionError):
+                return Standby(self.postgres, way).start()
+
+        self.making_standby = self.helper.submit(lambda: until(made, "a standby", 120))
 
     def remove_standby(self):
         if self.making_standby:
@@ -199,10 +203,10 @@ class DurableWorld(World):
         self.pruned = dict(self.postgres.sql("select name, pruned from eventgate.channel where pruned > 0"))
         self.tag = self.postgres.sql("select tag from eventgate.attach(0)")[0][0]
 
-    def judge(self, verdict, published, told, faults, refusals):
+    def judge(self, verdict, published, told, faults):
         truth = Truth(self.rows, self.jumps, self.floors, self.final, self.pruned, self.signals.goal.value, self.tag)
         live = {publisher: [row for row in rows if row[0] in LIVE] for publisher, rows in published.items()}
         durable = {publisher: [row for row in rows if row[0] not in LIVE] for publisher, rows in published.items()}
-        DurableJudge(verdict, durable, told, faults, truth, [*refusals, *self.refusals]).judge()
+        DurableJudge(verdict, durable, told, faults, truth, self.refusals).judge()
         LiveJudge(verdict, live, told, faults, LARGE_JOURNAL, 60).judge()
         return sum(outcome == COMMITTED for rows in published.values() for *_, outcome, _ in rows)

@@ -30,6 +30,7 @@ class World:
         self.stack = contextlib.ExitStack()
         self.signals = Signals(processes)
         self.gauges = [Gauges(processes) for _ in range(2)]
+        self.refusals = []  # of publishers: [(time, text)]
         self.acknowledged = processes.Value("q", 0)
         self.postgres = Postgres(self.SETTINGS)
         self.stack.callback(lambda: self.postgres.remove())
