@@ -95,9 +95,7 @@ static void join(struct eg_subscriber *subscriber, const struct eg_journal *jour
     uint64_t place = eg_journal_place_behind(journal, subscriber->position);
     subscriber->behind = false;
     subscriber->log_after = subscriber->position;
-    if (!subscriber->hears_live)
-        subscriber->next = place;
-    else if (place < subscriber->next)
+    if (!subscriber->hears_live || place < subscriber->next)
         subscriber->next = place;
 }
 
