@@ -73,6 +73,9 @@ $$;
 CREATE OR REPLACE FUNCTION eventgate.before_constraints() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off
+    SET jit = off
 AS $$
 BEGIN
     -- NOTIFY would refuse it, too, but later, and in other words.

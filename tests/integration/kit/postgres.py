@@ -42,10 +42,10 @@ class Postgres:
         self.run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8",
                  f"--pgdata={self.folder}/data")
 
-    def run(self, program, *arguments):
-        """Runs one of PostgreSQL's programs to its end, and returns what it prints."""
+    def run(self, program, *arguments, text=None):
+        """Runs one of PostgreSQL's programs to its end, with `text` as its input, and returns what it prints."""
         done = subprocess.run([f"{self.bin}/{program}", *arguments], check=False, stdout=subprocess.PIPE, text=True,
-                              stderr=subprocess.PIPE, cwd=self.folder, **unprivileged())
+                              stderr=subprocess.PIPE, cwd=self.folder, input=text, **unprivileged())
         assert done.returncode == 0, (program, done.stderr)
         return done.stdout
 
