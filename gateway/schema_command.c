@@ -146,7 +146,7 @@ static int find_database(const struct command *command, char *const *environment
 {
     const char *conninfo = command->postgres, *file = command->file ? command->file : getenv("EVENTGATE_CONFIG");
     struct eg_config *config = NULL;
-    const struct eg_config_set *set;
+    const struct eg_config_set *set = NULL;
     int result = 0;
     if (!conninfo && file) {
         char *flags[] = {(char *)(uintptr_t) "pg_eventgate", (char *)(uintptr_t) "--config", (char *)(uintptr_t)file};
@@ -155,7 +155,8 @@ static int find_database(const struct command *command, char *const *environment
         if (eg_config_load(EG_ARRAY_LENGTH(flags), flags, environment, &config, &action, &error) != 0)
             return complain("%s", error.sentence);
         result = choose_set(config, command->set, &set);
-        conninfo = result ? NULL : set->postgres;
+        if (set)
+            conninfo = set->postgres;
     } else if (!conninfo && command->set) {
         return complain("--set: there is no configuration to look it up in; give one with --config.");
     }

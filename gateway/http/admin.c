@@ -31,14 +31,15 @@ static const char *boolean(bool value)
     return value ? "true" : "false";
 }
 
-/* Appends the name of a set and what its connections do; the object stays open. */
+/* Appends the name of a set and what the connections do that it has; the object stays open. */
 static void begin_set(struct eg_buffer *body, const struct eg_config_set *set, const struct eg_set_facts *facts)
 {
     eg_buffer_add_string(body, "{\"name\":");
     add_string(body, set->name);
-    eg_buffer_add_format(body, ",\"listening\":%s,\"publishing\":%s,\"listener\":\"%s\",\"publisher\":\"%s\"",
-                         boolean(facts->listening), boolean(facts->publishing), facts->listener_state,
-                         facts->publisher_state);
+    if (set->live_count > 0)
+        eg_buffer_add_format(body, ",\"listening\":%s,\"publishing\":%s,\"listener\":\"%s\",\"publisher\":\"%s\"",
+                             boolean(facts->listening), boolean(facts->publishing), facts->listener_state,
+                             facts->publisher_state);
     if (set->durable_count > 0)
         eg_buffer_add_format(body, ",\"reading\":%s,\"appending\":%s,\"reader\":\"%s\",\"appender\":\"%s\"",
                              boolean(facts->reading), boolean(facts->appending), facts->reader_state,
@@ -63,11 +64,12 @@ static void end_set(struct eg_buffer *body, const struct eg_set_facts *facts)
 
 static bool is_ready(const struct eg_config_set *set, const struct eg_set_facts *facts)
 {
-    return facts->listening && (set->live_count == 0 || facts->publishing) &&
+    return (set->live_count == 0 || (facts->listening && facts->publishing)) &&
            (set->durable_count == 0 || (facts->reading && facts->appending));
 }
 
-/* Ready: every set listens, reads its log, and can publish and append, and the gateway isn't draining. */
+/* Ready: every set listens and can publish, if it has live channels, and reads its log and can append, if it has
+ * durable ones; and the gateway isn't draining. */
 static void handle_ready(struct eg_worker *worker, struct eg_exchange *exchange, bool details)
 {
     const struct eg_worker_shared *shared = worker->shared;
