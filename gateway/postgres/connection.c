@@ -21,7 +21,6 @@
 #include "eventgate/connection_attempt.h"
 #include "eventgate/log.h"
 
-#define PARAMETERS_MAX 4
 #define MINIMUM_VERSION 140000
 /* A failure that goes on is logged again only this often. */
 #define REPEAT_LOG_MS 60000u
@@ -258,14 +257,14 @@ void eg_connection_prepare(struct eg_connection *connection, const char *name, c
 
 void eg_connection_send(struct eg_connection *connection, const char *name, const struct eg_bytes *values, int count)
 {
-    const char *data[PARAMETERS_MAX];
-    int lengths[PARAMETERS_MAX], formats[PARAMETERS_MAX];
+    const char *data[EG_PARAMETERS_MAX];
+    int lengths[EG_PARAMETERS_MAX], formats[EG_PARAMETERS_MAX];
     for (int i = 0; i < count; i++) {
         data[i] = values[i].data;
         lengths[i] = (int)values[i].length;
         formats[i] = 1; /* binary */
     }
-    if (enter_pipeline(connection) && !PQsendQueryPrepared(connection->conn, name, count, data, lengths, formats, 0))
+    if (enter_pipeline(connection) && !PQsendQueryPrepared(connection->conn, name, count, data, lengths, formats, 1))
         fail(connection, PQerrorMessage(connection->conn));
 }
 
@@ -332,6 +331,7 @@ static void report(struct eg_connection *connection, const PGresult *result)
     struct eg_result reported = {.kind = EG_RESULT_OK};
     switch (PQresultStatus(result)) {
     case PGRES_TUPLES_OK:
+        reported.rows = result;
         if (PQntuples(result) > 0 && PQnfields(result) > 0)
             reported.value = PQgetvalue(result, 0, 0);
         break;
@@ -421,9 +421,19 @@ static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
 static void check_server(struct eg_connection *connection)
 {
     /* A session that waits for notifications is idle for ever, and means it. */
-    eg_connection_query(connection, "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_backend_pid(), "
-                                    "(SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings "
-                                    "WHERE name = 'idle_session_timeout')");
+    static const char check[] = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_backend_pid(), "
+                                "(SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings "
+                                "WHERE name = 'idle_session_timeout')";
+    struct eg_buffer sql = EG_BUFFER_INIT;
+    eg_buffer_add_string(&sql, check);
+    if (connection->hooks.settings)
+        eg_buffer_add_string(&sql, connection->hooks.settings);
+    eg_buffer_add(&sql, "", 1);
+    if (sql.failed)
+        fail(connection, "out of memory for a command");
+    else
+        eg_connection_query(connection, sql.data);
+    eg_buffer_done(&sql);
 }
 
 static void ignore_notice(void *context, const PGresult *result)

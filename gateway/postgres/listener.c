@@ -36,7 +36,7 @@ struct eg_listener {
     uint32_t workers;
     struct eg_set_status *status;
     struct eg_metrics *metrics;
-    struct eg_listener_sink sink;
+    struct eg_feed_sink sink;
     struct eg_connection *connection;
     struct eg_listened_table *channels;
     struct eg_timer linger_timer;
@@ -45,8 +45,7 @@ struct eg_listener {
     bool failed;    /* the command under way, with `error` */
     struct eg_error error;
     bool live;
-    struct eg_epoch epoch;
-    uint64_t head;
+    struct eg_order *order; /* places; shared with the log's reader */
     struct eg_feed_item items[ITEMS_PER_PUSH]; /* events on their way to the workers */
     size_t item_count;
 };
@@ -63,7 +62,7 @@ static void push_events(struct eg_listener *listener)
 {
     if (listener->item_count == 0)
         return;
-    eg_set_status_set_head(listener->status, &listener->epoch, listener->head);
+    eg_order_store(listener->order);
     listener->sink.feed(listener->sink.context, -1, listener->items, listener->item_count);
     for (size_t i = 0; i < listener->item_count; i++)
         eg_event_unref(listener->items[i].event);
@@ -106,9 +105,9 @@ static bool announce(struct eg_listener *listener, struct eg_listened *listened,
         }
         listened->channel = channel;
         listened->since = since;
-        if (since > listener->head) {
-            listener->head = since;
-            eg_set_status_set_head(listener->status, &listener->epoch, since);
+        if (since > listener->order->head) {
+            listener->order->head = since;
+            eg_order_store(listener->order);
         }
         /* To all workers: each keeps track of what its journal trims of the channel. */
         tell(listener, -1,
@@ -183,14 +182,13 @@ static void go_live(struct eg_listener *listener)
 {
     struct eg_listened *listened = NULL;
     listener->live = true;
-    listener->epoch = eg_epoch_new();
-    listener->head++;
-    eg_set_status_set_head(listener->status, &listener->epoch, listener->head);
+    eg_order_begin_epoch(listener->order);
     eg_set_status_count_session(listener->status);
     eg_metrics_add(listener->metrics, EG_METRIC_PG_SESSIONS, 1);
-    tell(listener, -1, (struct eg_feed_item){.kind = EG_FEED_BREAK, .place = listener->head, .epoch = listener->epoch});
+    const uint64_t place = listener->order->head;
+    tell(listener, -1, (struct eg_feed_item){.kind = EG_FEED_BREAK, .place = place, .epoch = listener->order->epoch});
     while ((listened = eg_listened_next(listener->channels, listened)))
-        if (listened->state == EG_LISTENED_LISTENED && !announce(listener, listened, listener->head)) {
+        if (listened->state == EG_LISTENED_LISTENED && !announce(listener, listened, place)) {
             eg_connection_fail(listener->connection, "out of memory for a channel");
             return;
         }
@@ -237,7 +235,7 @@ static void take_listened(struct eg_listener *listener)
     while ((listened = eg_listened_first(listener->channels, EG_LIST_UNDER_WAY))) {
         eg_listened_move(listener->channels, listened, EG_LISTENED_LISTENED);
         listened->alone = false;
-        if (listener->live && !announce(listener, listened, listener->head + 1)) {
+        if (listener->live && !announce(listener, listened, listener->order->head + 1)) {
             eg_connection_fail(listener->connection, "out of memory for a channel");
             return;
         }
@@ -322,7 +320,7 @@ static void notified(void *context, const char *name, const char *payload)
         eg_metrics_add(listener->metrics, EG_METRIC_NOTIFICATIONS_STRAY, 1);
         return;
     }
-    const struct eg_cursor cursor = {.has_live = true, .epoch = listener->epoch, .place = listener->head + 1};
+    const struct eg_cursor cursor = eg_order_cursor(listener->order, listener->order->head + 1);
     struct eg_event *event = eg_event_new_live(listened->channel, &cursor, payload, strlen(payload), eg_wall_us());
     if (!event) { /* the next session's break is the gap */
         eg_metrics_add(listener->metrics, EG_METRIC_NOTIFICATIONS_LOST, 1);
@@ -330,7 +328,7 @@ static void notified(void *context, const char *name, const char *payload)
         eg_connection_fail(listener->connection, "out of memory for a notification");
         return;
     }
-    listener->head++;
+    listener->order->head++;
     atomic_fetch_add_explicit(&listened->channel->events, 1, memory_order_relaxed);
     listener->items[listener->item_count++] =
         (struct eg_feed_item){.kind = EG_FEED_EVENT, .place = event->place, .event = event};
@@ -449,8 +447,7 @@ void eg_listener_unwant(struct eg_listener *listener, uint32_t worker, const cha
  */
 
 struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config_set *set, uint32_t workers,
-                                    struct eg_set_status *status, struct eg_metrics *metrics,
-                                    struct eg_listener_sink sink)
+                                    struct eg_order *order, struct eg_metrics *metrics, struct eg_feed_sink sink)
 {
     struct eg_listener *listener = calloc(1, sizeof(*listener));
     if (!listener)
@@ -459,7 +456,8 @@ struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config
     listener->loop = loop;
     listener->set = set;
     listener->workers = workers;
-    listener->status = status;
+    listener->order = order;
+    listener->status = order->status;
     listener->metrics = metrics;
     listener->sink = sink;
     listener->linger_timer.fire = linger_is_over;

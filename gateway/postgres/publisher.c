@@ -12,20 +12,19 @@
  */
 #include "eventgate/publisher.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "eventgate/admission.h"
 #include "eventgate/connection.h"
 #include "eventgate/log.h"
+#include "eventgate/pg_array.h"
 
 #define GROUPS_MAX 4u
 #define GROUP_ITEMS 64u
 #define STATEMENT "publish"
-#define TEXT_OID 25u /* pg_type.dat; the same in every PostgreSQL */
 
 /* One item of a publication. */
 struct place {
@@ -65,9 +64,7 @@ struct eg_publisher {
     bool pump_is_due;
     struct eg_buffer arrays; /* the parameters being sent */
 
-    /* For any thread. */
-    _Atomic bool up;
-    _Atomic uint64_t queued_items, queued_bytes;
+    struct eg_admission admission; /* for any thread */
 };
 
 /* --- admission (any thread) ------------------------------------------------------------------------------------------
@@ -75,20 +72,12 @@ struct eg_publisher {
 
 int eg_publisher_admit(struct eg_publisher *publisher, size_t items, size_t bytes)
 {
-    if (!atomic_load(&publisher->up))
-        return -ENOTCONN;
-    uint64_t items_now = atomic_fetch_add(&publisher->queued_items, items) + items;
-    uint64_t bytes_now = atomic_fetch_add(&publisher->queued_bytes, bytes) + bytes;
-    if (items_now <= publisher->set->publish_queue && bytes_now <= publisher->set->publish_queue_bytes)
-        return 0;
-    eg_publisher_release(publisher, items, bytes);
-    return -EAGAIN;
+    return eg_admission_take(&publisher->admission, publisher->set, items, bytes);
 }
 
 void eg_publisher_release(struct eg_publisher *publisher, size_t items, size_t bytes)
 {
-    atomic_fetch_sub(&publisher->queued_items, items);
-    atomic_fetch_sub(&publisher->queued_bytes, bytes);
+    eg_admission_give_back(&publisher->admission, items, bytes);
 }
 
 /* --- outcomes --------------------------------------------------------------------------------------------------------
@@ -221,27 +210,13 @@ static void gather(struct eg_publisher *publisher, struct group *group)
     }
 }
 
-static void add_int32(struct eg_buffer *buffer, uint32_t value)
-{
-    uint32_t big_endian = htonl(value);
-    eg_buffer_add(buffer, &big_endian, sizeof(big_endian));
-}
-
-/* Adds one member of each of the group's items as a text[] in binary form (array_recv() in PostgreSQL's arrayfuncs.c):
- * dimensions, flags, type; length and lower bound of the dimension; length and bytes of each element. */
+/* Adds one member of each of the group's items as a text[]. */
 static void add_array(struct eg_buffer *buffer, const struct group *group,
                       struct eg_bytes (*member)(struct place place))
 {
-    add_int32(buffer, 1);
-    add_int32(buffer, 0);
-    add_int32(buffer, TEXT_OID);
-    add_int32(buffer, (uint32_t)group->count);
-    add_int32(buffer, 1);
-    for (size_t i = 0; i < group->count; i++) {
-        struct eg_bytes bytes = member(group->items[i]);
-        add_int32(buffer, (uint32_t)bytes.length);
-        eg_buffer_add(buffer, bytes.data, bytes.length);
-    }
+    eg_pg_array_begin(buffer, EG_PG_TEXT, group->count);
+    for (size_t i = 0; i < group->count; i++)
+        eg_pg_array_add(buffer, member(group->items[i]));
 }
 
 static struct eg_bytes channel_of(struct place place)
@@ -283,12 +258,12 @@ static void pump(struct eg_deferred *deferred)
 {
     struct eg_publisher *publisher = EG_CONTAINER_OF(deferred, struct eg_publisher, pump);
     publisher->pump_is_due = false;
-    while (atomic_load(&publisher->up) && is_time(publisher)) {
+    while (atomic_load(&publisher->admission.up) && is_time(publisher)) {
         struct group *group = &publisher->groups[(publisher->first_group + publisher->group_count++) % GROUPS_MAX];
         gather(publisher, group);
         if (!send_group(publisher, group))
             eg_connection_fail(publisher->connection, "out of memory while publishing");
-        else if (atomic_load(&publisher->up))
+        else if (atomic_load(&publisher->admission.up))
             eg_connection_sync(publisher->connection);
     }
     eg_connection_flush(publisher->connection);
@@ -307,7 +282,7 @@ void eg_publisher_submit(struct eg_publisher *publisher, struct eg_publication *
     publication->next = NULL;
     publication->unfinished = (uint32_t)publication->count;
     eg_metrics_add(publisher->metrics, EG_METRIC_PUBLISH_QUEUED, (int64_t)publication->count);
-    if (!atomic_load(&publisher->up)) {
+    if (!atomic_load(&publisher->admission.up)) {
         size_t count = publication->count; /* the last one may free it */
         for (size_t i = 0; i < count; i++)
             finish_item(publisher, (struct place){publication, i}, EG_OUTCOME_UNAVAILABLE, NULL);
@@ -345,7 +320,7 @@ static void prepared(struct eg_publisher *publisher)
         return;
     }
     eg_connection_settle(publisher->connection);
-    atomic_store(&publisher->up, true);
+    atomic_store(&publisher->admission.up, true);
     eg_metrics_set(publisher->metrics, EG_METRIC_PG_PUBLISHING, 1);
     eg_set_status_set_publisher(publisher->status, true, "READY");
 }
@@ -387,7 +362,7 @@ static void idle(void *context)
 static void end_all(struct eg_publisher *publisher)
 {
     struct place place;
-    atomic_store(&publisher->up, false);
+    atomic_store(&publisher->admission.up, false);
     while (publisher->group_count > 0) {
         struct group group = publisher->groups[publisher->first_group];
         publisher->first_group = (publisher->first_group + 1) % GROUPS_MAX;

@@ -16,12 +16,24 @@
 
 struct eg_connection;
 
+struct pg_result;
+
 /* What a command came to. Borrowed for the call. */
 struct eg_result {
     enum { EG_RESULT_OK, EG_RESULT_ERROR, EG_RESULT_SYNC } kind; /* SYNC: the end of a pipelined transaction */
     const char *value;                                           /* first column of the first row, or NULL */
-    const struct eg_error *error;                                /* with ERROR */
+    const struct pg_result *rows; /* OK: what the command returned, for the functions below; else NULL */
+    const struct eg_error *error; /* with ERROR */
 };
+
+/* The rows of a result that has `rows`. Columns count from 0, and exist; so does the row. Bytes are borrowed like the
+ * result, and NUL-terminated; NULL is no bytes at `data` NULL. Values of eg_connection_send() are in binary form. */
+size_t eg_result_count(const struct eg_result *result);
+size_t eg_result_columns(const struct eg_result *result);
+struct eg_bytes eg_result_bytes(const struct eg_result *result, size_t row, size_t column);
+/* A binary integer of 2, 4 or 8 bytes, or timestamp; 0 for NULL. */
+int64_t eg_result_integer(const struct eg_result *result, size_t row, size_t column);
+const char *eg_result_column_name(const struct eg_result *result, size_t column);
 
 struct eg_connection_hooks {
     void *context;
@@ -35,9 +47,12 @@ struct eg_connection_hooks {
     void (*lost)(void *context); /* after `ready`: the connection is gone, and so is everything that was under way */
     /* The state has changed; `problem`: the last failure since the connection was settled, a sentence, or NULL. */
     void (*state)(void *context, const char *state, const char *problem);
+    /* More columns of the SELECT that a session begins with, for set_config(), each after a comma; NULL: none. Borrowed
+     * like the context. */
+    const char *settings;
 };
 
-/* `purpose`: "listen" or "publish", for the log and application_name. Starts connecting in the loop's next turn. `set`
+/* `purpose`: one word, for the log and application_name; static. Starts connecting in the loop's next turn. `set`
  * is borrowed. NULL: out of memory. */
 struct eg_connection *eg_connection_new(struct eg_loop *loop, const struct eg_config_set *set, const char *purpose,
                                         const struct eg_connection_hooks *hooks);
@@ -53,7 +68,9 @@ void eg_connection_settle(struct eg_connection *connection);
 void eg_connection_query(struct eg_connection *connection, const char *sql);
 
 /* Pipelining, from the first call for the rest of the session: prepare; send with parameters in binary form (at most
- * 4); end a transaction. Every failure of these shows up as the connection's loss. */
+ * EG_PARAMETERS_MAX; `data` NULL is NULL), for a result in binary form; end a transaction. Every failure of these shows
+ * up as the connection's loss. */
+#define EG_PARAMETERS_MAX 12
 void eg_connection_prepare(struct eg_connection *connection, const char *name, const char *sql, int parameters);
 void eg_connection_send(struct eg_connection *connection, const char *name, const struct eg_bytes *values, int count);
 void eg_connection_sync(struct eg_connection *connection);

@@ -50,6 +50,13 @@ struct eg_feed_item {
     bool final;                      /* REFUSED: asking again is of no use */
 };
 
+/* Where the items of a set go: to every worker (the gateway's function pushes them into the workers' feeds). Items and
+ * what they point to are borrowed for the call. `worker`: -1 all, else that one only (answers to a want or a look). */
+struct eg_feed_sink {
+    void (*feed)(void *context, int worker, const struct eg_feed_item *items, size_t count);
+    void *context;
+};
+
 struct eg_feed;
 
 /* A feed for worker number `worker` (its slot in every eg_channel). NULL: out of memory. */

@@ -9,21 +9,13 @@
 #include "eventgate/feed.h"
 #include "eventgate/loop.h"
 #include "eventgate/metrics.h"
-#include "eventgate/set_status.h"
+#include "eventgate/order.h"
 
 struct eg_listener;
 
-/* Where a listener's feed items go: to every worker (the gateway's function pushes them into the workers' feeds).
- * Items and what they point to are borrowed for the call. `worker`: -1 all, else that one only (answers to a want). */
-struct eg_listener_sink {
-    void (*feed)(void *context, int worker, const struct eg_feed_item *items, size_t count);
-    void *context;
-};
-
-/* Starts connecting at once. `set` (borrowed) outlives it. NULL: out of memory. */
+/* Starts connecting at once. `set` and `order` (borrowed) outlive it. NULL: out of memory. */
 struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config_set *set, uint32_t workers,
-                                    struct eg_set_status *status, struct eg_metrics *metrics,
-                                    struct eg_listener_sink sink);
+                                    struct eg_order *order, struct eg_metrics *metrics, struct eg_feed_sink sink);
 void eg_listener_free(struct eg_listener *listener);
 
 /*

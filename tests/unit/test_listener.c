@@ -18,6 +18,7 @@ struct seen {
     struct eg_loop *loop;
     struct eg_config *config;
     struct eg_set_status status;
+    struct eg_order order;
     struct eg_metrics *metrics;
     struct eg_listener *listener;
     struct eg_feed_item items[ITEMS_MAX];
@@ -63,8 +64,9 @@ static struct seen *open_listener_in(const char *database, const char *live, con
     seen->loop = eg_loop_new();
     seen->metrics = eg_metrics_new("unit");
     assert_int_equal(eg_set_status_init(&seen->status), 0);
-    seen->listener = eg_listener_new(seen->loop, &seen->config->sets[0], 2, &seen->status, seen->metrics,
-                                     (struct eg_listener_sink){feed, seen});
+    eg_order_init(&seen->order, &seen->config->sets[0], &seen->status);
+    seen->listener = eg_listener_new(seen->loop, &seen->config->sets[0], 2, &seen->order, seen->metrics,
+                                     (struct eg_feed_sink){feed, seen});
     assert_non_null(seen->listener);
     return seen;
 }
