@@ -2,10 +2,8 @@
  * The wiring: which threads there are, and how the HTTP and PostgreSQL sides, which do not know each other, meet.
  *
  * Threads: main (signals), one for PostgreSQL (every libpq connection), one for each worker, one that writes the log.
- * From PostgreSQL to the workers: feeds, one for each worker and set. From the workers to PostgreSQL: its mailbox, with
- * wants and publications, whose outcomes return through the worker's mailbox.
- * Start: listening sockets, workers, then PostgreSQL and the threads. End: the workers drain and stop, then PostgreSQL
- * (which answers what is left), then everything is freed by the main thread.
+ * The second one is postgres_side.c's. Start: listening sockets, workers, then PostgreSQL and the threads. End: the
+ * workers drain and stop, then PostgreSQL (which answers what is left), then everything is freed by the main thread.
  */
 #include "eventgate/gateway.h"
 
@@ -17,18 +15,14 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "eventgate/connection.h"
-#include "eventgate/listener.h"
 #include "eventgate/listening.h"
 #include "eventgate/log.h"
-#include "eventgate/publisher.h"
+#include "eventgate/postgres_side.h"
 #include "eventgate/worker.h"
 
-/* The Postgres thread never blocks; should it all the same, it must not keep the process from ending. */
-#define POSTGRES_STOP_S 5
 /* Descriptors beside the clients' connections: listening sockets, loops, PostgreSQL, and streams being taken. */
 #define RESERVED_DESCRIPTORS UINT64_C(512)
 
@@ -46,15 +40,7 @@ struct gateway {
     _Atomic uint32_t workers_running;
     _Atomic uint32_t workers_drained;
 
-    /* The Postgres thread's. */
-    struct eg_loop *postgres_loop;
-    struct eg_mailbox postgres_mailbox;
-    struct eg_listener **listeners; /* one a set */
-    struct eg_publisher **publishers;
-    struct eg_metrics **set_metrics;
-    struct sink *sinks;
-    pthread_t postgres_thread;
-    bool postgres_started;
+    struct eg_postgres_side *postgres;
 
     /* The main thread's. */
     struct eg_loop *loop;
@@ -62,120 +48,46 @@ struct gateway {
     int signal_fd;
 };
 
-/* What a listener's feed function needs to know. */
-struct sink {
-    struct gateway *gateway;
-    uint32_t set;
-};
+/* --- the workers' port ------------------------------------------------------------------------------------------- */
 
-/* --- from PostgreSQL to the workers ------------------------------------------------------------------------------ */
-
-static void feed(void *context, int worker, const struct eg_feed_item *items, size_t count)
+static struct eg_postgres_side *postgres_of(void *context)
 {
-    const struct sink *sink = context;
-    const struct gateway *gateway = sink->gateway;
-    for (uint32_t i = 0; i < gateway->shared.worker_count; i++)
-        if ((worker < 0 || worker == (int)i) &&
-            eg_feed_push(eg_worker_feed(gateway->workers[i], sink->set), items, count))
-            eg_loop_wake(gateway->workers[i]->loop);
+    return ((struct gateway *)context)->postgres;
 }
 
-/* --- from the workers to PostgreSQL ------------------------------------------------------------------------------ */
-
-struct want {
-    struct eg_message message;
-    uint32_t set, worker;
-    uint64_t number; /* 0: an unwant */
-    size_t length;
-    char name[]; /* NUL-terminated */
-};
-
-static void deliver_want(struct eg_message *message, void *context)
+static void want(void *context, uint32_t set, uint32_t worker, const char *name, size_t length, uint64_t number)
 {
-    struct want *want = EG_CONTAINER_OF(message, struct want, message);
-    const struct gateway *gateway = context;
-    struct eg_listener *listener = gateway->listeners[want->set];
-    if (want->number)
-        eg_listener_want(listener, want->worker, want->name, want->length, want->number);
-    else
-        eg_listener_unwant(listener, want->worker, want->name, want->length);
-    free(want);
+    eg_postgres_side_want(postgres_of(context), set, worker, name, length, number);
 }
 
-static void post_want(void *context, uint32_t set, uint32_t worker, const char *name, size_t length, uint64_t number)
+static void unwant(void *context, uint32_t set, uint32_t worker, const char *name, size_t length)
 {
-    struct gateway *gateway = context;
-    struct want *want = calloc(1, sizeof(*want) + length + 1);
-    if (!want) { /* a want ends in the subscription's timeout, an unwant leaves the channel LISTENed */
-        eg_log(EG_LOG_ERROR, "no memory for a message to the listener", EG_LOG_INT("worker", worker));
-        return;
-    }
-    want->message.deliver = deliver_want;
-    want->set = set;
-    want->worker = worker;
-    want->number = number;
-    want->length = length;
-    memcpy(want->name, name, length);
-    eg_mailbox_post(&gateway->postgres_mailbox, &want->message);
-}
-
-static void post_unwant(void *context, uint32_t set, uint32_t worker, const char *name, size_t length)
-{
-    post_want(context, set, worker, name, length, 0);
-}
-
-struct submission {
-    struct eg_message message;
-    struct eg_publication *publication;
-};
-
-static void deliver_submission(struct eg_message *message, void *context)
-{
-    struct submission *submission = EG_CONTAINER_OF(message, struct submission, message);
-    const struct gateway *gateway = context;
-    eg_publisher_submit(gateway->publishers[submission->publication->set], submission->publication);
-    free(submission);
+    eg_postgres_side_want(postgres_of(context), set, worker, name, length, 0);
 }
 
 static int admit(void *context, uint32_t set, bool durable, size_t items, size_t bytes)
 {
-    const struct gateway *gateway = context;
-    (void)durable;
-    return eg_publisher_admit(gateway->publishers[set], items, bytes);
+    return eg_postgres_side_admit(postgres_of(context), set, durable, items, bytes);
 }
 
 static void release(void *context, uint32_t set, bool durable, size_t items, size_t bytes)
 {
-    const struct gateway *gateway = context;
-    (void)durable;
-    eg_publisher_release(gateway->publishers[set], items, bytes);
+    eg_postgres_side_release(postgres_of(context), set, durable, items, bytes);
 }
 
 static void publish(void *context, struct eg_publication *publication)
 {
-    struct gateway *gateway = context;
-    struct submission *submission = malloc(sizeof(*submission));
-    if (!submission) {
-        release(context, publication->set, publication->durable, publication->count, publication->bytes);
-        for (size_t i = 0; i < publication->count; i++)
-            publication->items[i].outcome = EG_OUTCOME_UNAVAILABLE;
-        publication->done(publication);
-        return;
-    }
-    submission->message.deliver = deliver_submission;
-    submission->publication = publication;
-    eg_mailbox_post(&gateway->postgres_mailbox, &submission->message);
+    eg_postgres_side_publish(postgres_of(context), publication);
 }
 
 static void look(void *context, uint32_t set, uint32_t worker, uint64_t number)
 {
-    (void)context, (void)set, (void)worker, (void)number;
+    eg_postgres_side_look(postgres_of(context), set, worker, number);
 }
 
 static void read_log(void *context, uint32_t set, struct eg_log_request *request)
 {
-    (void)context, (void)set;
-    request->done(request);
+    eg_postgres_side_read_log(postgres_of(context), set, request);
 }
 
 static void worker_drained(void *context)
@@ -186,20 +98,6 @@ static void worker_drained(void *context)
 }
 
 /* --- threads ----------------------------------------------------------------------------------------------------- */
-
-static void postgres_turn(void *context)
-{
-    struct gateway *gateway = context;
-    eg_mailbox_deliver(&gateway->postgres_mailbox, gateway);
-}
-
-static void *run_postgres(void *context)
-{
-    struct gateway *gateway = context;
-    pthread_setname_np(pthread_self(), "postgres");
-    eg_loop_run(gateway->postgres_loop);
-    return NULL;
-}
 
 struct worker_start {
     struct gateway *gateway;
@@ -221,10 +119,9 @@ static void *run_worker(void *context)
 
 static int start_threads(struct gateway *gateway)
 {
-    int error = pthread_create(&gateway->postgres_thread, NULL, run_postgres, gateway);
+    int error = eg_postgres_side_start(gateway->postgres);
     if (error)
-        return -error;
-    gateway->postgres_started = true;
+        return error;
     for (uint32_t i = 0; i < gateway->shared.worker_count; i++) {
         struct worker_start *start = malloc(sizeof(*start));
         if (!start)
@@ -248,13 +145,7 @@ static void stop_threads(struct gateway *gateway)
         eg_loop_stop(gateway->workers[i]->loop);
     for (uint32_t i = 0; i < gateway->workers_started; i++)
         pthread_join(gateway->worker_threads[i], NULL);
-    if (!gateway->postgres_started)
-        return;
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += POSTGRES_STOP_S;
-    eg_loop_stop(gateway->postgres_loop);
-    if (pthread_timedjoin_np(gateway->postgres_thread, NULL, &until) == 0)
+    if (eg_postgres_side_stop(gateway->postgres) == 0)
         return;
     eg_log(EG_LOG_ERROR, "the Postgres thread does not stop: exiting without it");
     eg_log_stop();
@@ -375,8 +266,8 @@ static int make_shared(struct gateway *gateway)
     shared->config = config;
     shared->worker_count = config->workers;
     shared->started_us = eg_wall_us();
-    shared->port = (struct eg_worker_port){gateway, post_want, post_unwant, admit,         release,
-                                           publish, look,      read_log,    worker_drained};
+    shared->port =
+        (struct eg_worker_port){gateway, want, unwant, admit, release, publish, look, read_log, worker_drained};
     shared->counts = eg_intake_counts_new();
     shared->statuses = calloc(config->set_count, sizeof(*shared->statuses));
     if (!shared->counts || !shared->statuses)
@@ -412,60 +303,9 @@ static int make_workers(struct gateway *gateway)
     return 0;
 }
 
-static int make_postgres(struct gateway *gateway)
-{
-    const struct eg_config *config = gateway->config;
-    gateway->postgres_loop = eg_loop_new();
-    gateway->listeners = calloc(config->set_count, sizeof(struct eg_listener *));
-    gateway->publishers = calloc(config->set_count, sizeof(struct eg_publisher *));
-    gateway->set_metrics = calloc(config->set_count, sizeof(struct eg_metrics *));
-    gateway->sinks = calloc(config->set_count, sizeof(*gateway->sinks));
-    if (!gateway->postgres_loop || !gateway->listeners || !gateway->publishers || !gateway->set_metrics ||
-        !gateway->sinks)
-        return -ENOMEM;
-    eg_mailbox_init(&gateway->postgres_mailbox, gateway->postgres_loop);
-    eg_loop_on_turn(gateway->postgres_loop, postgres_turn, gateway);
-    for (uint32_t i = 0; i < config->set_count; i++) {
-        const struct eg_config_set *set = &config->sets[i];
-        struct eg_set_status *status = &gateway->shared.statuses[i];
-        gateway->sinks[i] = (struct sink){gateway, i};
-        gateway->set_metrics[i] = eg_metrics_new(set->name);
-        if (!gateway->set_metrics[i])
-            return -ENOMEM;
-        gateway->listeners[i] =
-            eg_listener_new(gateway->postgres_loop, set, gateway->shared.worker_count, status, gateway->set_metrics[i],
-                            (struct eg_listener_sink){feed, &gateway->sinks[i]});
-        gateway->publishers[i] = eg_publisher_new(gateway->postgres_loop, set, status, gateway->set_metrics[i]);
-        if (!gateway->listeners[i] || !gateway->publishers[i])
-            return -ENOMEM;
-    }
-    return 0;
-}
-
-static void free_postgres(struct gateway *gateway)
-{
-    if (gateway->postgres_loop && gateway->publishers)
-        eg_mailbox_deliver(&gateway->postgres_mailbox, gateway); /* what came while the thread stopped */
-    for (size_t i = 0; i < gateway->config->set_count; i++) {
-        if (gateway->publishers)
-            eg_publisher_free(gateway->publishers[i]);
-        if (gateway->listeners)
-            eg_listener_free(gateway->listeners[i]);
-        if (gateway->set_metrics)
-            eg_metrics_free(gateway->set_metrics[i]);
-    }
-    free(gateway->publishers);
-    free(gateway->listeners);
-    free(gateway->set_metrics);
-    free(gateway->sinks);
-    if (gateway->postgres_loop)
-        eg_mailbox_done(&gateway->postgres_mailbox);
-    eg_loop_free(gateway->postgres_loop);
-}
-
 static void gateway_done(struct gateway *gateway)
 {
-    free_postgres(gateway);
+    eg_postgres_side_free(gateway->postgres);
     for (uint32_t i = 0; gateway->workers && i < gateway->shared.worker_count; i++)
         eg_worker_free(gateway->workers[i]);
     free(gateway->workers);
@@ -514,8 +354,8 @@ static int start(struct gateway *gateway)
     int result = make_shared(gateway);
     if (!result)
         result = make_workers(gateway);
-    if (!result)
-        result = make_postgres(gateway);
+    if (!result && !(gateway->postgres = eg_postgres_side_new(&gateway->shared, gateway->workers)))
+        result = -ENOMEM;
     if (!result)
         result = start_threads(gateway);
     if (result)

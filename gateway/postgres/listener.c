@@ -45,7 +45,7 @@ struct eg_listener {
     bool failed;    /* the command under way, with `error` */
     struct eg_error error;
     bool live;
-    struct eg_order *order; /* places; shared with the log's reader */
+    struct eg_order *order;                    /* places; shared with the log's reader */
     struct eg_feed_item items[ITEMS_PER_PUSH]; /* events on their way to the workers */
     size_t item_count;
 };
@@ -452,7 +452,8 @@ struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config
     struct eg_listener *listener = calloc(1, sizeof(*listener));
     if (!listener)
         return NULL;
-    const struct eg_connection_hooks hooks = {listener, ready, notified, drained, result, finished, idle, lost, state};
+    const struct eg_connection_hooks hooks = {listener, ready, notified, drained, result,
+                                              finished, idle,  lost,     state,   NULL};
     listener->loop = loop;
     listener->set = set;
     listener->workers = workers;

@@ -412,8 +412,8 @@ struct eg_publisher *eg_publisher_new(struct eg_loop *loop, const struct eg_conf
     struct eg_publisher *publisher = calloc(1, sizeof(*publisher));
     if (!publisher)
         return NULL;
-    const struct eg_connection_hooks hooks = {publisher, ready, ignore_notification, NULL, result, ignore, idle,
-                                              lost,      state};
+    const struct eg_connection_hooks hooks = {publisher, ready, ignore_notification, NULL, result, ignore, idle, lost,
+                                              state,     NULL};
     publisher->set = set;
     publisher->status = status;
     publisher->metrics = metrics;

@@ -46,6 +46,7 @@ size_t eg_log_page_find(const struct eg_log_page *page, uint64_t after);
 
 /* The question for a page, and its answer. Made by a worker, answered by the Postgres thread, which posts it back. */
 struct eg_log_request {
+    struct eg_log_request *next;        /* for the holder */
     struct eg_log_selection *selection; /* a reference */
     char tag[EG_CURSOR_TAG_MAX + 1];    /* of the log that `after` is a position of */
     uint64_t after;                     /* the page begins with the first event behind it */

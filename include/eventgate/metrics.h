@@ -125,6 +125,8 @@
       "Rows that these reads have returned.")                                                                          \
     X(LOG_PAGES_SHARED, "eventgate_log_pages_shared_total", "", COUNTER, SET,                                          \
       "Pages that were answered with one that had been read for somebody else.")                                       \
+    X(LOG_PAGES_KEPT, "eventgate_log_pages_kept_bytes", "", GAUGE, SET,                                                \
+      "Bytes of the pages that are kept for sharing.")                                                                 \
     X(LOG_PAGES_WAITING, "eventgate_log_pages_waiting", "", GAUGE, SET, "Pages asked for and not read yet.")           \
     X(LOG_CATCHING_UP, "eventgate_log_catching_up", "", GAUGE, SET,                                                    \
       "Subscriptions that are being fed from the log, since they are behind the journal.")                             \

@@ -70,8 +70,8 @@ static struct probe *open_probe(const char *more)
 {
     struct probe *probe = calloc(1, sizeof(*probe));
     assert_non_null(probe);
-    const struct eg_connection_hooks hooks = {probe,    ready, notified, NULL,         result,
-                                              finished, idle,  lost,     state_changed};
+    const struct eg_connection_hooks hooks = {probe,    ready, notified, NULL,          result,
+                                              finished, idle,  lost,     state_changed, NULL};
     probe->config = postgres_config("postgres", "a", more);
     probe->loop = eg_loop_new();
     probe->connection = eg_connection_new(probe->loop, &probe->config->sets[0], "test", &hooks);

@@ -1,0 +1,646 @@
+/*
+ * Pages of the log.
+ *
+ * A read is one question to the database: the page of a selection behind a position, and the requests that it answers.
+ * It is QUEUED, then under way, at most READS_MAX at a time, and answered in the order in which they were sent. A
+ * request joins a read whose page is sure to reach beyond its position, or a page that is kept.
+ *
+ * A page is of the incarnation that the reader is attached to: what the mark of a result tells of another one goes to
+ * nobody, and its requests are asked anew once both agree.
+ */
+#include "eventgate/log_pager.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "eventgate/connection.h"
+#include "eventgate/log.h"
+
+/* One is worked on while the other is being read; more would only hold up the thread. */
+#define READS_MAX 2u
+#define FAILURES_MAX 5u     /* in a row: from then on they are answered without a page */
+#define PAGES_MAX 256u      /* kept */
+#define CHANNELS_KEPT 1024u /* a power of two */
+
+struct read {
+    TAILQ_ENTRY(read) link;
+    struct eg_log_selection *selection; /* a reference */
+    uint64_t after;
+    struct eg_log_request *first, **last; /* those that it answers; none: it reads ahead */
+    /* What came. */
+    bool failed, another;
+    struct eg_error error;
+    struct eg_log_page *page; /* a reference, or NULL */
+    uint64_t head, pruned;
+};
+TAILQ_HEAD(reads, read);
+
+/* A page that is kept. */
+struct kept {
+    TAILQ_ENTRY(kept) link;
+    struct eg_log_selection *selection; /* a reference */
+    struct eg_log_page *page;           /* a reference */
+    uint64_t pruned;
+    size_t bytes;
+};
+
+struct eg_log_pager {
+    struct eg_loop *loop;
+    const struct eg_config_set *set;
+    const struct eg_order *order;
+    struct eg_log_reader *reader;
+    struct eg_metrics *metrics;
+    struct eg_connection *connection;
+    struct eg_buffer settings, set_regex;
+    bool up; /* prepared */
+    bool step_failed;
+    struct eg_error error;            /* of preparing */
+    bool heartbeat;                   /* an empty transaction is under way, before all reads */
+    uint32_t failures;                /* of reads, in a row */
+    struct reads queued, ahead, sent; /* ahead: to be sent when nothing is queued */
+    size_t sent_count;
+    struct eg_log_request *waiting, **last_waiting; /* for the reader to attach */
+    TAILQ_HEAD(, kept) kept;                        /* the least recently used first */
+    size_t kept_count, kept_bytes;
+    char mark[EG_LOG_MARK_SIZE];                /* of the pages kept */
+    struct eg_channel *channels[CHANNELS_KEPT]; /* by the hash of the name; a reference each, or NULL */
+};
+
+/* --- keeping pages -------------------------------------------------------------------------------------------------
+ */
+
+static void forget(struct eg_log_pager *pager, struct kept *kept)
+{
+    TAILQ_REMOVE(&pager->kept, kept, link);
+    pager->kept_count--;
+    pager->kept_bytes -= kept->bytes;
+    eg_log_selection_unref(kept->selection);
+    eg_log_page_unref(kept->page);
+    free(kept);
+}
+
+static void forget_all(struct eg_log_pager *pager)
+{
+    while (!TAILQ_EMPTY(&pager->kept))
+        forget(pager, TAILQ_FIRST(&pager->kept));
+    eg_metrics_set(pager->metrics, EG_METRIC_LOG_PAGES_KEPT, 0);
+}
+
+/* Without memory it isn't kept. */
+static void keep(struct eg_log_pager *pager, const struct read *read)
+{
+    struct kept *kept = read->page->upto > read->page->after ? malloc(sizeof(*kept)) : NULL;
+    if (!kept)
+        return;
+    kept->selection = eg_log_selection_ref(read->selection);
+    kept->page = eg_log_page_ref(read->page);
+    kept->pruned = read->pruned;
+    TAILQ_INSERT_TAIL(&pager->kept, kept, link);
+    kept->bytes = kept->page->bytes + kept->page->count * sizeof(struct eg_event *);
+    pager->kept_count++;
+    pager->kept_bytes += kept->bytes;
+    while (pager->kept_bytes > EG_LOG_PAGES_KEPT_BYTES || pager->kept_count > PAGES_MAX)
+        forget(pager, TAILQ_FIRST(&pager->kept));
+    eg_metrics_set(pager->metrics, EG_METRIC_LOG_PAGES_KEPT, (int64_t)pager->kept_bytes);
+}
+
+static struct kept *find_kept(struct eg_log_pager *pager, const struct eg_log_selection *selection, uint64_t after)
+{
+    struct kept *kept;
+    TAILQ_FOREACH (kept, &pager->kept, link) {
+        if (kept->page->after <= after && after < kept->page->upto &&
+            eg_log_selection_equal(kept->selection, selection))
+            return kept;
+    }
+    return NULL;
+}
+
+/* --- reads ---------------------------------------------------------------------------------------------------------
+ */
+
+static struct read *read_new(struct eg_log_selection *selection, uint64_t after)
+{
+    struct read *read = calloc(1, sizeof(*read));
+    if (!read)
+        return NULL;
+    read->selection = eg_log_selection_ref(selection);
+    read->after = after;
+    read->last = &read->first;
+    return read;
+}
+
+static void read_free(struct read *read)
+{
+    eg_log_selection_unref(read->selection);
+    eg_log_page_unref(read->page);
+    free(read);
+}
+
+/* A page of PAGE_ROWS events reaches at least as many positions far; should its bytes end it earlier, who joined is
+ * asked anew. */
+static struct read *find_read(const struct reads *reads, const struct eg_log_selection *selection, uint64_t after)
+{
+    struct read *read;
+    TAILQ_FOREACH (read, reads, link) {
+        if (read->after <= after && after - read->after < EG_LOG_PAGE_ROWS &&
+            eg_log_selection_equal(read->selection, selection))
+            return read;
+    }
+    return NULL;
+}
+
+static void send(struct eg_log_pager *pager, struct reads *from, struct read *read)
+{
+    TAILQ_REMOVE(from, read, link);
+    TAILQ_INSERT_TAIL(&pager->sent, read, link);
+    pager->sent_count++;
+    read->failed = read->another = false;
+    if (eg_log_send_page(pager->connection, read->selection, read->after,
+                         (struct eg_bytes){pager->set_regex.data, pager->set_regex.length}) != 0)
+        eg_connection_fail(pager->connection, "out of memory for a question");
+    else
+        eg_connection_sync(pager->connection);
+}
+
+static void pump(struct eg_log_pager *pager)
+{
+    bool any = false;
+    while (pager->up && pager->sent_count < READS_MAX && eg_log_reader_state(pager->reader)->attached) {
+        struct reads *from = TAILQ_EMPTY(&pager->queued) ? &pager->ahead : &pager->queued;
+        if (TAILQ_EMPTY(from))
+            break;
+        send(pager, from, TAILQ_FIRST(from));
+        any = true;
+    }
+    if (any)
+        eg_connection_flush(pager->connection);
+}
+
+/* --- requests ------------------------------------------------------------------------------------------------------
+ */
+
+static void gap(struct eg_log_request *request, enum eg_gap_reason reason, uint64_t to)
+{
+    if (request->gap_to >= to)
+        return;
+    if (request->gap_to == 0)
+        request->gap_reason = reason;
+    request->gap_to = to;
+}
+
+static void answer(const struct eg_log_pager *pager, struct eg_log_request *request, struct eg_log_page *page)
+{
+    eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGES_WAITING, -1);
+    request->page = page ? eg_log_page_ref(page) : NULL;
+    request->done(request);
+}
+
+/* An empty page at `position`, which is the log's end. */
+static void answer_at(const struct eg_log_pager *pager, struct eg_log_request *request, uint64_t position)
+{
+    struct eg_log_page *page = eg_log_page_new(0);
+    if (page) {
+        page->after = page->upto = position;
+        page->at_head = true;
+    }
+    answer(pager, request, page);
+    eg_log_page_unref(page);
+}
+
+/* Reads the page behind this one ahead, unless that is there or on its way. */
+static void read_ahead(struct eg_log_pager *pager, struct eg_log_selection *selection, uint64_t after)
+{
+    if (find_kept(pager, selection, after) || find_read(&pager->sent, selection, after) ||
+        find_read(&pager->queued, selection, after) || !TAILQ_EMPTY(&pager->queued))
+        return;
+    struct read *read = read_new(selection, after);
+    if (!read)
+        return;
+    while (!TAILQ_EMPTY(&pager->ahead)) { /* the latest is the likeliest */
+        struct read *old = TAILQ_FIRST(&pager->ahead);
+        TAILQ_REMOVE(&pager->ahead, old, link);
+        read_free(old);
+    }
+    TAILQ_INSERT_TAIL(&pager->ahead, read, link);
+}
+
+static bool answer_kept(struct eg_log_pager *pager, struct eg_log_request *request)
+{
+    struct kept *kept = find_kept(pager, request->selection, request->after);
+    if (!kept)
+        return false;
+    struct eg_log_page *page = kept->page;
+    TAILQ_REMOVE(&pager->kept, kept, link);
+    TAILQ_INSERT_TAIL(&pager->kept, kept, link);
+    eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGES_SHARED, 1);
+    if (kept->pruned > request->after)
+        gap(request, EG_GAP_RETENTION, kept->pruned);
+    if (!page->at_head)
+        read_ahead(pager, request->selection, page->upto);
+    answer(pager, request, page);
+    return true;
+}
+
+static void join(struct eg_log_pager *pager, struct eg_log_request *request)
+{
+    struct read *read = find_read(&pager->sent, request->selection, request->after);
+    if (!read)
+        read = find_read(&pager->queued, request->selection, request->after);
+    if (!read && (read = find_read(&pager->ahead, request->selection, request->after))) {
+        TAILQ_REMOVE(&pager->ahead, read, link);
+        TAILQ_INSERT_TAIL(&pager->queued, read, link);
+    }
+    if (read) {
+        if (read->first)
+            eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGES_SHARED, 1);
+    } else if ((read = read_new(request->selection, request->after))) {
+        TAILQ_INSERT_TAIL(&pager->queued, read, link);
+    } else {
+        answer(pager, request, NULL);
+        return;
+    }
+    request->next = NULL;
+    *read->last = request;
+    read->last = &request->next;
+}
+
+/* What can be said without the database is said; for the rest it is asked. */
+static void place(struct eg_log_pager *pager, struct eg_log_request *request)
+{
+    const struct eg_log_state *state = eg_log_reader_state(pager->reader);
+    if (!state->attached) {
+        request->next = NULL;
+        *pager->last_waiting = request;
+        pager->last_waiting = &request->next;
+        return;
+    }
+    if (strcmp(request->tag, pager->order->tag) != 0) {
+        gap(request, EG_GAP_UNKNOWN, pager->order->position);
+        answer_at(pager, request, pager->order->position);
+        return;
+    }
+    const struct eg_log_jump *inside = eg_log_jumps_inside(state->jumps, request->after);
+    if (inside) {
+        request->after = inside->to;
+        gap(request, EG_GAP_FAILOVER, inside->to);
+    }
+    request->after = eg_log_jumps_follow(state->jumps, request->after);
+    if (!answer_kept(pager, request))
+        join(pager, request);
+}
+
+void eg_log_pager_read(struct eg_log_pager *pager, struct eg_log_request *request)
+{
+    eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGES_WAITING, 1);
+    request->page = NULL;
+    request->gap_to = 0;
+    place(pager, request);
+    pump(pager);
+}
+
+static void place_all(struct eg_log_pager *pager, struct eg_log_request *requests)
+{
+    while (requests) {
+        struct eg_log_request *request = requests;
+        requests = request->next;
+        place(pager, request);
+    }
+}
+
+/* --- a read's answer -----------------------------------------------------------------------------------------------
+ */
+
+static uint32_t hash_of(struct eg_bytes name)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < name.length; i++)
+        hash = (hash ^ (unsigned char)name.data[i]) * 16777619u;
+    return hash;
+}
+
+/* The channel of that name, shared by pages; borrowed until the next call. NULL: out of memory. */
+static struct eg_channel *channel_of(struct eg_log_pager *pager, struct eg_bytes name)
+{
+    struct eg_channel **slot = &pager->channels[hash_of(name) & (CHANNELS_KEPT - 1)];
+    if (*slot && (*slot)->name_length == name.length && memcmp((*slot)->name, name.data, name.length) == 0)
+        return *slot;
+    eg_channel_unref(*slot);
+    *slot = eg_channel_new(name.data, name.length, false, 0);
+    return *slot;
+}
+
+static int add_event(struct eg_log_pager *pager, struct eg_log_page *page, const struct eg_log_row *row)
+{
+    struct eg_channel *channel = channel_of(pager, row->channel);
+    if (!channel)
+        return -1;
+    struct eg_event_row parts = {
+        .appended_us = row->appended_us, .data = row->data, .type = row->type, .trace = row->trace};
+    memcpy(parts.cursor.tag, pager->order->tag, sizeof(parts.cursor.tag));
+    parts.cursor.has_position = true;
+    parts.cursor.position = row->position;
+    struct eg_event *event = eg_event_new_durable(channel, &parts);
+    if (!event)
+        return -1;
+    page->events[page->count++] = event;
+    page->bytes += eg_event_bytes(event);
+    return 0;
+}
+
+static void make_page(struct eg_log_pager *pager, struct read *read, const struct eg_result *result)
+{
+    struct eg_log_row row;
+    size_t count = eg_result_count(result);
+    struct eg_log_page *page = read->page;
+    for (size_t i = 1; page && i < count; i++) {
+        eg_log_read_row(result, i, &row);
+        if (add_event(pager, page, &row) != 0) {
+            eg_log_page_unref(page);
+            read->page = page = NULL;
+        }
+    }
+}
+
+static uint64_t bytes_of(const struct eg_result *result, uint64_t *ret_last)
+{
+    struct eg_log_row row;
+    uint64_t bytes = 0;
+    for (size_t i = 1; i < eg_result_count(result); i++) {
+        eg_log_read_row(result, i, &row);
+        bytes += row.bytes;
+        *ret_last = row.position;
+    }
+    return bytes;
+}
+
+static void take_rows(struct eg_log_pager *pager, struct read *read, const struct eg_result *result)
+{
+    struct eg_log_head head;
+    if (eg_log_read_head(result, &head) != 0)
+        return;
+    read->another = !head.mark.data || strcmp(head.mark.data, eg_log_reader_state(pager->reader)->mark) != 0;
+    if (read->another)
+        return;
+    size_t count = eg_result_count(result) - 1;
+    uint64_t last = read->after;
+    uint64_t bytes = bytes_of(result, &last);
+    bool at_head = count < EG_LOG_PAGE_ROWS && bytes < EG_LOG_PAGE_BYTES;
+    read->head = head.position;
+    read->pruned = head.pruned;
+    read->page = eg_log_page_new(count);
+    if (!read->page)
+        return;
+    read->page->after = read->after;
+    read->page->upto = at_head && head.position > last ? head.position : last;
+    read->page->at_head = at_head;
+    /* So that the database works on it meanwhile. */
+    if (read->first && !at_head) {
+        read_ahead(pager, read->selection, last);
+        pump(pager);
+        if (TAILQ_FIRST(&pager->sent) != read) /* the connection was lost over it */
+            return;
+    }
+    make_page(pager, read, result);
+}
+
+/* The page is there: tells each request what it means to it. */
+static void answer_one(struct eg_log_pager *pager, const struct read *read, struct eg_log_request *request)
+{
+    const struct eg_log_page *page = read->page;
+    if (request->after > read->head) { /* it was behind a tail that is lost without a trace */
+        gap(request, EG_GAP_FAILOVER, read->head);
+        answer_at(pager, request, read->head);
+    } else if (request->after >= page->upto && !page->at_head) {
+        place(pager, request); /* the page ended earlier than it could */
+    } else {
+        if (read->pruned > request->after)
+            gap(request, EG_GAP_RETENTION, read->pruned);
+        answer(pager, request, read->page);
+    }
+}
+
+static void answer_read(struct eg_log_pager *pager, struct read *read)
+{
+    struct eg_log_request *requests = read->first;
+    eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGES, 1);
+    eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGE_ROWS, read->page ? (int64_t)read->page->count : 0);
+    if (read->page)
+        keep(pager, read);
+    while (requests) {
+        struct eg_log_request *request = requests;
+        requests = request->next;
+        if (read->page)
+            answer_one(pager, read, request);
+        else
+            answer(pager, request, NULL);
+    }
+}
+
+/* Asks anew, with what is known of the log by now. */
+static void ask_again(struct eg_log_pager *pager, struct read *read)
+{
+    struct eg_log_request *requests = read->first;
+    read_free(read);
+    place_all(pager, requests);
+}
+
+static void finish_read(struct eg_log_pager *pager)
+{
+    struct read *read = TAILQ_FIRST(&pager->sent);
+    TAILQ_REMOVE(&pager->sent, read, link);
+    pager->sent_count--;
+    pager->failures = read->failed ? pager->failures + 1 : 0;
+    if (read->failed)
+        eg_log(EG_LOG_WARN, "PostgreSQL refuses a page of the log", EG_LOG_STR("set", pager->set->name),
+               EG_LOG_INT("after", read->after), EG_LOG_STR("sqlstate", read->error.sqlstate),
+               EG_LOG_STR("error", read->error.sentence));
+    if (read->another) {
+        ask_again(pager, read);
+        eg_log_reader_doubt(pager->reader);
+        eg_connection_fail(pager->connection, "it reads another incarnation of the log than the set's reader");
+    } else if (read->failed && pager->failures < FAILURES_MAX) {
+        ask_again(pager, read);
+    } else {
+        answer_read(pager, read);
+        read_free(read);
+    }
+    pump(pager);
+}
+
+/* --- the connection's hooks ----------------------------------------------------------------------------------------
+ */
+
+static void ready(void *context)
+{
+    struct eg_log_pager *pager = context;
+    pager->step_failed = pager->heartbeat = false;
+    eg_log_prepare_pages(pager->connection);
+    eg_connection_sync(pager->connection);
+    eg_connection_flush(pager->connection);
+}
+
+static void go_up(struct eg_log_pager *pager)
+{
+    char problem[512];
+    if (pager->step_failed) {
+        eg_log_explain(&pager->error, problem, sizeof(problem));
+        eg_connection_fail(pager->connection, problem);
+        return;
+    }
+    pager->up = true;
+    eg_connection_settle(pager->connection);
+    pump(pager);
+}
+
+static void result(void *context, const struct eg_result *result)
+{
+    struct eg_log_pager *pager = context;
+    struct read *read = TAILQ_FIRST(&pager->sent);
+    if (!pager->up && result->kind == EG_RESULT_SYNC) {
+        go_up(pager);
+    } else if (!pager->up && result->kind == EG_RESULT_ERROR) {
+        pager->step_failed = true;
+        pager->error = *result->error;
+    } else if (pager->heartbeat) { /* sent when nothing was under way, so it is answered first */
+        pager->heartbeat = result->kind != EG_RESULT_SYNC;
+    } else if (!pager->up || !read) {
+        return;
+    } else if (result->kind == EG_RESULT_SYNC) {
+        finish_read(pager);
+    } else if (result->kind == EG_RESULT_ERROR) {
+        read->failed = true;
+        read->error = *result->error;
+    } else if (result->rows) {
+        take_rows(pager, read, result);
+    }
+}
+
+/* An empty transaction: a Sync and its answer. */
+static void idle(void *context)
+{
+    struct eg_log_pager *pager = context;
+    if (!pager->up)
+        return;
+    pager->heartbeat = true;
+    eg_connection_sync(pager->connection);
+    eg_connection_flush(pager->connection);
+}
+
+/* What was under way is asked again by the next session. */
+static void lost(void *context)
+{
+    struct eg_log_pager *pager = context;
+    struct read *read;
+    pager->up = false;
+    pager->sent_count = 0;
+    while ((read = TAILQ_FIRST(&pager->sent))) {
+        TAILQ_REMOVE(&pager->sent, read, link);
+        ask_again(pager, read);
+    }
+}
+
+static void state(void *context, const char *name, const char *problem)
+{
+    struct eg_log_pager *pager = context;
+    if (problem && strcmp(name, "WAITING") == 0)
+        eg_metrics_add(pager->metrics, EG_METRIC_PG_FAILURES, 1);
+}
+
+static void ignore_notification(void *context, const char *channel, const char *payload)
+{
+    (void)context, (void)channel, (void)payload;
+}
+
+static void ignore(void *context)
+{
+    (void)context;
+}
+
+/* --- another incarnation -------------------------------------------------------------------------------------------
+ */
+
+/* Takes the requests of all reads that have not been sent, and the reads with them. */
+static struct eg_log_request *take_queued(struct eg_log_pager *pager)
+{
+    struct eg_log_request *requests = NULL, **last = &requests;
+    struct reads *const lists[] = {&pager->queued, &pager->ahead};
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(lists); i++)
+        while (!TAILQ_EMPTY(lists[i])) {
+            struct read *read = TAILQ_FIRST(lists[i]);
+            TAILQ_REMOVE(lists[i], read, link);
+            *last = read->first;
+            if (read->first)
+                last = read->last;
+            read_free(read);
+        }
+    return requests;
+}
+
+void eg_log_pager_attached(struct eg_log_pager *pager)
+{
+    const struct eg_log_state *now = eg_log_reader_state(pager->reader);
+    struct eg_log_request *requests = pager->waiting;
+    pager->waiting = NULL;
+    pager->last_waiting = &pager->waiting;
+    if (strcmp(pager->mark, now->mark) != 0) {
+        memcpy(pager->mark, now->mark, sizeof(pager->mark));
+        forget_all(pager);
+        place_all(pager, take_queued(pager));
+    }
+    place_all(pager, requests);
+    pump(pager);
+}
+
+/* --- making and freeing --------------------------------------------------------------------------------------------
+ */
+
+struct eg_log_pager *eg_log_pager_new(struct eg_loop *loop, const struct eg_config_set *set,
+                                      const struct eg_order *order, struct eg_log_reader *reader,
+                                      struct eg_metrics *metrics)
+{
+    struct eg_log_pager *pager = calloc(1, sizeof(*pager));
+    if (!pager)
+        return NULL;
+    pager->loop = loop;
+    pager->set = set;
+    pager->order = order;
+    pager->reader = reader;
+    pager->metrics = metrics;
+    pager->last_waiting = &pager->waiting;
+    TAILQ_INIT(&pager->queued);
+    TAILQ_INIT(&pager->ahead);
+    TAILQ_INIT(&pager->sent);
+    TAILQ_INIT(&pager->kept);
+    eg_log_settings(set, &pager->settings);
+    eg_log_set_regex(set, &pager->set_regex);
+    const struct eg_connection_hooks hooks = {pager, ready, ignore_notification, NULL, result, ignore, idle,
+                                              lost,  state, pager->settings.data};
+    if (!pager->settings.failed && !pager->set_regex.failed)
+        pager->connection = eg_connection_new(loop, set, "page", &hooks);
+    if (pager->connection)
+        return pager;
+    eg_log_pager_free(pager);
+    return NULL;
+}
+
+void eg_log_pager_free(struct eg_log_pager *pager)
+{
+    if (!pager)
+        return;
+    eg_connection_free(pager->connection);
+    lost(pager);
+    struct eg_log_request *lists[] = {take_queued(pager), pager->waiting};
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(lists); i++)
+        while (lists[i]) {
+            struct eg_log_request *request = lists[i];
+            lists[i] = request->next;
+            answer(pager, request, NULL);
+        }
+    forget_all(pager);
+    for (size_t i = 0; i < CHANNELS_KEPT; i++)
+        eg_channel_unref(pager->channels[i]);
+    eg_buffer_done(&pager->settings);
+    eg_buffer_done(&pager->set_regex);
+    free(pager);
+}

@@ -1,0 +1,31 @@
+/*
+ * A set's appending connection: what is published to durable channels over HTTP goes to the log by eventgate.append(),
+ * many publications in one transaction. Postgres thread, but for eg_appender_admit() and eg_appender_release().
+ */
+#ifndef EG_APPENDER_H
+#define EG_APPENDER_H
+
+#include "eventgate/config.h"
+#include "eventgate/loop.h"
+#include "eventgate/metrics.h"
+#include "eventgate/publication.h"
+#include "eventgate/set_status.h"
+
+struct eg_appender;
+
+/* Starts connecting at once. `set` (borrowed) outlives it. NULL: out of memory. */
+struct eg_appender *eg_appender_new(struct eg_loop *loop, const struct eg_config_set *set, struct eg_set_status *status,
+                                    struct eg_metrics *metrics);
+/* Everything still queued ends as UNAVAILABLE, what was sent as UNKNOWN. */
+void eg_appender_free(struct eg_appender *appender);
+
+/* Reserves room in the bounded queue; must be followed by eg_appender_submit() of exactly that, or by
+ * eg_appender_release(). 0; -EAGAIN: the queue is full; -ENOTCONN: the database is away. Any thread. */
+int eg_appender_admit(struct eg_appender *appender, size_t items, size_t bytes) EG_MUST_CHECK;
+void eg_appender_release(struct eg_appender *appender, size_t items, size_t bytes);
+
+/* Appends the items in order (against each other and against earlier submits); `whole` publications all or none. Takes
+ * the publication until `done`; its tag is set then. */
+void eg_appender_submit(struct eg_appender *appender, struct eg_publication *publication);
+
+#endif

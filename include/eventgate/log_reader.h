@@ -1,0 +1,43 @@
+/*
+ * Reads the end of the log for a set: what is appended becomes events in the set's order, for every worker. Postgres
+ * thread.
+ *
+ * One connection, which LISTENs to the wake-up that every appending commit sends, and reads. The wake-up is a hint: the
+ * reader also looks by itself every second. In between it knows nothing; what it has read is all there was up to there.
+ */
+#ifndef EG_LOG_READER_H
+#define EG_LOG_READER_H
+
+#include "eventgate/config.h"
+#include "eventgate/feed.h"
+#include "eventgate/log_query.h"
+#include "eventgate/loop.h"
+#include "eventgate/metrics.h"
+#include "eventgate/order.h"
+
+struct eg_log_reader;
+
+/* What the reader found when it attached to the log. */
+struct eg_log_state {
+    bool attached; /* once it was; the rest stays as it was last found */
+    char mark[EG_LOG_MARK_SIZE];
+    struct eg_log_jumps *jumps;
+};
+
+/* `attached` is called whenever the state has been found anew. `set` and `order` (borrowed) outlive it. Starts
+ * connecting at once. NULL: out of memory. */
+struct eg_log_reader *eg_log_reader_new(struct eg_loop *loop, const struct eg_config_set *set, uint32_t workers,
+                                        struct eg_order *order, struct eg_metrics *metrics, struct eg_feed_sink sink,
+                                        void (*attached)(void *context), void *context);
+void eg_log_reader_free(struct eg_log_reader *reader);
+
+const struct eg_log_state *eg_log_reader_state(const struct eg_log_reader *reader);
+
+/* Reads the log now, or as soon as it can: `worker` is told EG_FEED_LOOKED with the number once it has been read to its
+ * end after this. */
+void eg_log_reader_look(struct eg_log_reader *reader, uint32_t worker, uint64_t number);
+
+/* Another connection has seen another incarnation of the log: read now, and see. */
+void eg_log_reader_doubt(struct eg_log_reader *reader);
+
+#endif
