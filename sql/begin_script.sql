@@ -4,7 +4,7 @@ SET LOCAL client_min_messages = warning;
 SET LOCAL standard_conforming_strings = on;
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL default_tablespace = '';
-SET LOCAL lock_timeout = '30s';
+SET LOCAL lock_timeout = '5s';
 
 DO $do$
 DECLARE

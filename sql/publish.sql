@@ -185,9 +185,9 @@ BEGIN
         CREATE CONSTRAINT TRIGGER behind_constraints AFTER UPDATE ON eventgate.publishing
             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.stage = 2)
             EXECUTE FUNCTION eventgate.behind_constraints();
+        -- session_replication_role = replica must not lose events.
+        ALTER TABLE eventgate.publishing ENABLE ALWAYS TRIGGER before_constraints;
+        ALTER TABLE eventgate.publishing ENABLE ALWAYS TRIGGER behind_constraints;
     END IF;
-    -- session_replication_role = replica must not lose events.
-    ALTER TABLE eventgate.publishing ENABLE ALWAYS TRIGGER before_constraints;
-    ALTER TABLE eventgate.publishing ENABLE ALWAYS TRIGGER behind_constraints;
 END
 $do$;

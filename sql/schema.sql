@@ -54,7 +54,6 @@ CREATE TABLE IF NOT EXISTS eventgate.channel (
     name text COLLATE "C" PRIMARY KEY,
     pruned bigint NOT NULL DEFAULT 0
 );
-CREATE INDEX IF NOT EXISTS channel_pruned ON eventgate.channel (pruned);
 
 -- One row for each time that the log began to run anew: what lies strictly between the two positions never was, or is
 -- lost. Rows are never updated, so a row's xmin tells that it was reloaded.
@@ -94,7 +93,6 @@ CREATE TABLE IF NOT EXISTS eventgate.key (
     pos bigint NOT NULL,
     "time" timestamptz NOT NULL
 );
-CREATE INDEX IF NOT EXISTS key_time ON eventgate.key ("time");
 
 -- What publish() has taken and the commit appends. Nothing of it outlives its transaction, so it needs no WAL.
 CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.pending (
@@ -115,6 +113,18 @@ CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.publishing (
     keyed boolean NOT NULL,
     stage smallint NOT NULL DEFAULT 1
 );
+
+-- CREATE INDEX IF NOT EXISTS would lock the tables of publishers that are at work, though there is nothing to make.
+DO $do$
+BEGIN
+    IF to_regclass('eventgate.channel_pruned') IS NULL THEN
+        CREATE INDEX channel_pruned ON eventgate.channel (pruned);
+    END IF;
+    IF to_regclass('eventgate.key_time') IS NULL THEN
+        CREATE INDEX key_time ON eventgate.key ("time");
+    END IF;
+END
+$do$;
 
 CREATE OR REPLACE FUNCTION eventgate.version() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
