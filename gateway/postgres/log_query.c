@@ -25,8 +25,10 @@ enum column { POSITION, CHANNEL, TYPE, TIME, TRACE, BYTES, DATA };
 #define MARK                                                                                                           \
     "(SELECT pg_catalog.concat(i.number, '.', i.xmin) FROM eventgate.incarnation AS i "                                \
     "ORDER BY i.number DESC LIMIT 1)"
+/* As eventgate.position() has it: the highest position there is, or was until retention dropped it. */
 #define HEAD                                                                                                           \
     "GREATEST((SELECT pg_catalog.max(l.pos) FROM eventgate.log AS l), "                                                \
+    "(SELECT pg_catalog.max(c.pruned) FROM eventgate.channel AS c), "                                                  \
     "(SELECT pg_catalog.max(i.jump_to) FROM eventgate.incarnation AS i), 0)"
 /* The head row, and behind it as many of the rows as the bytes allow. */
 #define RESULT(head, pruned, rows, bytes)                                                                              \

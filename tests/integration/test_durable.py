@@ -36,3 +36,16 @@ def test_a_snapshot_older_than_a_reload_reuses_no_position(database, isolation):
     old.sql("rollback")
     old.publish("a", "3")
     assert database.value("select max(pos) from eventgate.log") > lost
+
+
+def test_no_gap_behind_the_last_dropped_row_of_a_log_that_is_empty_now(database, start_gateway):
+    database.sql("select eventgate.publish('order/1', '1'), eventgate.publish('order/1', '2'), eventgate.publish('order/2', '3')")
+    tag = database.value("select tag from eventgate.attach(0)")
+    database.sql("select eventgate.configure('segment_bytes', '1'), eventgate.configure('retention_bytes', '1')")
+    while database.sql("select 1 from eventgate.log"):
+        database.sql("select eventgate.maintain()")
+    gateway = start_gateway("--durable", "order/**", database=database).wait_ready()
+    answer = gateway.poll(f"/channels/order/1?after={tag}.2&wait=0")
+    assert answer["events"] == [] and "gap" not in answer, answer
+    answer = gateway.poll(f"/channels/order/1?after={tag}.1&wait=0")
+    assert answer["gap"]["reason"] == "retention", answer
