@@ -30,9 +30,10 @@ class WithExtension(Postgres):
                     (target / entry.name).symlink_to(entry)
         extensions = copy / share.relative_to(top) / "extension"
         extensions.mkdir()
-        for entry in (*(share / "extension").iterdir(), *pathlib.Path(assembled().name).glob("pg_eventgate*")):
-            if entry.name.startswith(("plpgsql", "pg_eventgate")):
-                shutil.copy(entry, extensions)
+        ours = pathlib.Path(assembled().name).glob("pg_eventgate*")
+        upgrade = pathlib.Path(assembled(version() + 1).name) / f"pg_eventgate--{version()}--{version() + 1}.sql"
+        for entry in (*(share / "extension").glob("plpgsql*"), *ours, upgrade):
+            shutil.copy(entry, extensions)
         self.bin = str(copy / original.relative_to(top))
         shutil.copytree(original, self.bin)
         super().make_data()
@@ -220,6 +221,18 @@ def test_the_extension_needs_no_superuser_and_works(empty):
     empty.sql("select eventgate.configure('segment_bytes', '1'), eventgate.configure('retention_bytes', '1')")
     done = [empty.sql("select * from eventgate.maintain()") for _ in range(4)]
     assert ("dropped", "log_0", True) in [row for rows in done for row in rows]
+
+
+def test_the_extension_is_updated_in_place(empty):
+    empty.sql("create extension pg_eventgate")
+    assert works(empty)
+    before = tables_of(empty)
+    empty.sql(f"alter extension pg_eventgate update to '{version() + 1}'")
+    assert empty.value("select eventgate.version()") == version() + 1
+    assert tables_of(empty) == before
+    empty.sql("select eventgate.publish('a', '2')")
+    assert empty.value("select count(*) from eventgate.log") == 2
+    assert "COPY eventgate.state" in empty.server.run("pg_dump", "-d", empty.conninfo)
 
 
 def test_the_extension_is_dropped_with_all_that_it_made(empty):
