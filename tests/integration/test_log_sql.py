@@ -300,6 +300,7 @@ def test_lock_timeout_at_commit_is_an_error_and_publishes_nothing(database):
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
 def test_a_snapshot_older_than_a_channel_fails_nobody(database, isolation):
+    database.sql("select eventgate.attach(0)")
     old = database.session(isolation=isolation)
     old.sql("begin")
     old.value("select 1")
