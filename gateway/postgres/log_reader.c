@@ -86,7 +86,8 @@ static void answer_looks(struct eg_log_reader *reader)
         tell(reader, (int)reader->looks[i].worker,
              (struct eg_feed_item){.kind = EG_FEED_LOOKED, .want = reader->looks[i].number});
     reader->look_count -= reader->looks_now;
-    memmove(reader->looks, reader->looks + reader->looks_now, reader->look_count * sizeof(*reader->looks));
+    if (reader->look_count > 0)
+        memmove(reader->looks, reader->looks + reader->looks_now, reader->look_count * sizeof(*reader->looks));
     reader->looks_now = 0;
 }
 
