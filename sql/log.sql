@@ -75,7 +75,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION eventgate.random_tag() RETURNS text
     LANGUAGE sql
-    RETURN (SELECT string_agg(substr('abcdefghijklmnopqrstuvwxyz0123456789', 1 + (get_byte(b, i) * 256 + get_byte(b, i + 1)) % 36, 1), '')
+    RETURN (SELECT string_agg(substr('abcdefghijklmnopqrstuvwxyz0123456789',
+            1 + (get_byte(b, i) * 256 + get_byte(b, i + 1)) % 36, 1), '')
         FROM uuid_send(gen_random_uuid()) AS b, unnest('{0,2,4,9,11,13}'::integer[]) AS i);
 
 -- Takes the turn, and notices whether the log runs in another place than before: another start of the server, database
@@ -177,6 +178,15 @@ BEGIN
 END
 $$;
 
+-- In a database without an encoding (SQL_ASCII) texts may be anything; events are UTF-8.
+CREATE OR REPLACE FUNCTION eventgate.check_encoding(VARIADIC texts text[]) RETURNS void
+    LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    PERFORM convert_to(array_to_string(texts, ''), 'UTF8');
+END
+$$;
+
 -- Raises where an array has not `count` elements, or one of them is not allowed.
 CREATE OR REPLACE FUNCTION eventgate.check_items(count integer, types text[], datas text[], keys text[], traces text[])
     RETURNS void
@@ -188,6 +198,9 @@ BEGIN
         RAISE 'The arrays have different lengths.' USING ERRCODE = 'array_subscript_error';
     ELSIF datas IS NULL OR array_position(datas, NULL) IS NOT NULL THEN
         RAISE 'An item has no data.' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF getdatabaseencoding() = 'SQL_ASCII' THEN
+        PERFORM eventgate.check_encoding(VARIADIC datas || types || traces);
     END IF;
     IF octet_length(array_to_string(datas, '')) > 8192 THEN
         PERFORM eventgate.check_size((SELECT max(octet_length(d)) FROM unnest(datas) AS d));
@@ -206,12 +219,13 @@ $$;
 
 CREATE OR REPLACE FUNCTION eventgate.digest(VARIADIC parts text[]) RETURNS uuid
     LANGUAGE sql STABLE
-    RETURN encode(substr(sha256(convert_to(array_to_string(parts, E'\n', ''), getdatabaseencoding())), 1, 16), 'hex')::uuid;
+    RETURN encode(substr(sha256(convert_to(array_to_string(parts, E'\n', ''), getdatabaseencoding())), 1, 16),
+        'hex')::uuid;
 
 -- What is to become of items some of which have keys: the outcome of each, and the position of appended and replayed
 -- ones, that of the former counted from `first`. `repeated`: one key in several units, which this can't judge.
-CREATE OR REPLACE FUNCTION eventgate.judge(first bigint, units integer[], ids uuid[], bodies uuid[], OUT outcomes text[],
-    OUT positions bigint[], OUT repeated boolean)
+CREATE OR REPLACE FUNCTION eventgate.judge(first bigint, units integer[], ids uuid[], bodies uuid[],
+    OUT outcomes text[], OUT positions bigint[], OUT repeated boolean)
     LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
@@ -252,7 +266,8 @@ BEGIN
         SELECT outcome.*, first - 1 + count(*) FILTER (WHERE outcome = 'appended') OVER (ORDER BY item) AS pos
         FROM outcome
     ), result AS (
-        SELECT item, first_unit <> unit AS repeated, CASE outcome WHEN 'repeated' THEN 'replayed' ELSE outcome END AS outcome,
+        SELECT item, first_unit <> unit AS repeated,
+            CASE outcome WHEN 'repeated' THEN 'replayed' ELSE outcome END AS outcome,
             CASE outcome
                 WHEN 'appended' THEN pos
                 WHEN 'replayed' THEN known
@@ -331,7 +346,8 @@ BEGIN
     FOR part IN
         SELECT array_agg(i::integer ORDER BY i) AS items, array_agg(coalesce(unit, -i::integer) ORDER BY i) AS units,
             array_agg(channel ORDER BY i) AS channels, array_agg(type ORDER BY i) AS types,
-            array_agg(data ORDER BY i) AS datas, array_agg(key ORDER BY i) AS keys, array_agg(trace ORDER BY i) AS traces
+            array_agg(data ORDER BY i) AS datas, array_agg(key ORDER BY i) AS keys,
+            array_agg(trace ORDER BY i) AS traces
         FROM unnest(units, channels, types, datas, keys, traces)
             WITH ORDINALITY AS u(unit, channel, type, data, key, trace, i)
         GROUP BY coalesce(unit, -i) ORDER BY min(i)
@@ -404,7 +420,8 @@ $$;
 -- Changes with every incarnation, and when its row was reloaded.
 CREATE OR REPLACE FUNCTION eventgate.mark() RETURNS text
     LANGUAGE sql STABLE
-    RETURN coalesce((SELECT i.number || '.' || i.xmin::text FROM eventgate.incarnation AS i ORDER BY i.number DESC LIMIT 1), '0');
+    RETURN coalesce(
+        (SELECT i.number || '.' || i.xmin::text FROM eventgate.incarnation AS i ORDER BY i.number DESC LIMIT 1), '0');
 
 -- For a gateway that begins to read: sees to it that the log runs beyond `seen`, the highest position that it has seen.
 CREATE OR REPLACE FUNCTION eventgate.attach(seen bigint)
@@ -419,7 +436,8 @@ BEGIN
     END IF;
     RETURN QUERY SELECT eventgate.version(), s.tag, eventgate.mark(), eventgate.position(), i.jump_froms, i.jump_tos
     FROM eventgate.state AS s, (
-        SELECT array_agg(i.jump_from ORDER BY i.number) AS jump_froms, array_agg(i.jump_to ORDER BY i.number) AS jump_tos
+        SELECT array_agg(i.jump_from ORDER BY i.number) AS jump_froms,
+            array_agg(i.jump_to ORDER BY i.number) AS jump_tos
         FROM eventgate.incarnation AS i
     ) AS i;
 END

@@ -52,6 +52,9 @@ BEGIN
     ELSIF data IS NULL THEN
         RAISE 'The data is NULL.' USING ERRCODE = 'null_value_not_allowed', HINT = 'JSON''s null is ''null''::json.';
     END IF;
+    IF getdatabaseencoding() = 'SQL_ASCII' THEN
+        PERFORM eventgate.check_encoding(data::text, type, trace);
+    END IF;
     IF octet_length(data::text) > 8192 THEN
         PERFORM eventgate.check_size(octet_length(data::text));
     END IF;
@@ -157,9 +160,9 @@ BEGIN
     WITH gone AS (
         DELETE FROM eventgate.pending AS p WHERE p.xact = me RETURNING p.*
     )
-    SELECT array_agg(1) AS units, array_agg(g.channel ORDER BY g.n) AS channels, array_agg(g.type ORDER BY g.n) AS types,
-        array_agg(g.data::text ORDER BY g.n) AS datas, array_agg(g.key ORDER BY g.n) AS keys,
-        array_agg(g.trace ORDER BY g.n) AS traces
+    SELECT array_agg(1) AS units, array_agg(g.channel ORDER BY g.n) AS channels,
+        array_agg(g.type ORDER BY g.n) AS types, array_agg(g.data::text ORDER BY g.n) AS datas,
+        array_agg(g.key ORDER BY g.n) AS keys, array_agg(g.trace ORDER BY g.n) AS traces
     INTO items FROM gone AS g;
     IF items.units IS NULL THEN
         RETURN;

@@ -6,7 +6,8 @@ CREATE OR REPLACE FUNCTION eventgate.configure(name text, value text) RETURNS vo
 AS $$
 BEGIN
     IF name IS NULL OR name = 'one' OR NOT EXISTS (SELECT FROM pg_attribute AS a
-            WHERE a.attrelid = 'eventgate.setting'::regclass AND a.attname = name AND a.attnum > 0 AND NOT a.attisdropped) THEN
+            WHERE a.attrelid = 'eventgate.setting'::regclass AND a.attname = name AND a.attnum > 0
+                AND NOT a.attisdropped) THEN
         RAISE 'There is no setting %.', quote_nullable(name)
             USING ERRCODE = 'invalid_parameter_value', HINT = 'They are the columns of eventgate.setting.';
     END IF;
@@ -153,7 +154,8 @@ BEGIN
     END;
     DELETE FROM eventgate.key AS k WHERE k.id IN (
         SELECT e.id FROM eventgate.key AS e
-        WHERE e."time" < clock_timestamp() - (SELECT s.key_age FROM eventgate.setting AS s) ORDER BY e."time" LIMIT 10000);
+        WHERE e."time" < clock_timestamp() - (SELECT s.key_age FROM eventgate.setting AS s)
+        ORDER BY e."time" LIMIT 10000);
     GET DIAGNOSTICS expired = ROW_COUNT;
     IF expired > 0 THEN
         action := 'expired';

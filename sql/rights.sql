@@ -12,7 +12,8 @@ GRANT EXECUTE ON FUNCTION eventgate.position()
     TO eventgate_publish, eventgate_read, eventgate_gateway, eventgate_admin;
 GRANT EXECUTE ON FUNCTION eventgate.mark() TO eventgate_read, eventgate_gateway, eventgate_admin;
 GRANT SELECT ON eventgate.log, eventgate.channel, eventgate.incarnation TO eventgate_read, eventgate_gateway;
-GRANT EXECUTE ON FUNCTION eventgate.append(text, integer[], text[], text[], text[], text[], text[]) TO eventgate_gateway;
+GRANT EXECUTE ON FUNCTION eventgate.append(text, integer[], text[], text[], text[], text[], text[])
+    TO eventgate_gateway;
 GRANT EXECUTE ON FUNCTION eventgate.attach(bigint) TO eventgate_gateway;
 GRANT EXECUTE ON FUNCTION eventgate.maintain() TO eventgate_gateway, eventgate_admin;
 GRANT EXECUTE ON FUNCTION eventgate.configure(text, text) TO eventgate_admin;

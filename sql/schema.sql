@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS eventgate.maintenance ();
 -- The last position given out. Only moved under the turn's lock, and only forward; so an abort never gives one back.
 CREATE SEQUENCE IF NOT EXISTS eventgate.position_seq MINVALUE 0 START 0 MAXVALUE 9007199254740991;
 
--- Partition log_N holds the segment N: positions N * 2^33 to (N + 1) * 2^33 - 1. A rotation goes on in the next segment.
+-- Partition log_N holds segment N: positions N * 2^33 to (N + 1) * 2^33 - 1. A rotation goes on in the next segment.
 -- Indexes are each partition's own: with indexes of the whole, a dump could not be loaded behind CREATE EXTENSION.
 CREATE TABLE IF NOT EXISTS eventgate.log (
     pos bigint NOT NULL,
@@ -64,7 +64,7 @@ CREATE TABLE IF NOT EXISTS eventgate.incarnation (
     began timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- Where the log runs, as noticed when its incarnation began. `row_xmin` is this row's own xmin: a reloaded row has another.
+-- Where the log runs, noticed when its incarnation began. `row_xmin`: this row's own xmin; a reloaded row has another.
 CREATE TABLE IF NOT EXISTS eventgate.state (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     tag text NOT NULL,

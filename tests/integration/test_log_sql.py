@@ -72,7 +72,7 @@ def data_of(database, channel=None):
     return [data for (data,) in rows]
 
 
-# --- order -------------------------------------------------------------------------------------------------------------
+# --- order -----------------------------------------------------------------------------------------------------------
 
 
 def page_through(session, done, seen):
@@ -166,7 +166,7 @@ def test_every_commit_that_appends_wakes_listeners_and_no_other(database):
     assert [notify.payload for notify in listener.connection.notifies] == ["", "", "end"]
 
 
-# --- transactions --------------------------------------------------------------------------------------------------------
+# --- transactions ----------------------------------------------------------------------------------------------------
 
 
 def test_an_error_at_the_deferred_foreign_key_publishes_nothing(database):
@@ -277,7 +277,7 @@ def test_nobody_without_a_grant_can_hold_the_turn(database, background):
         stranger.sql("rollback")
     stranger.sql("begin")  # advisory locks, which anybody may take, mean nothing
     for key in range(3):
-        stranger.sql("select pg_advisory_xact_lock(%s), pg_advisory_xact_lock(hashtextextended('eventgate', %s))", key, key)
+        stranger.sql("select pg_advisory_xact_lock(%s), pg_advisory_xact_lock(hashtextextended('eventgate', 0))", key)
     stranger.sql("select pg_notify('eventgate', '')")
     stranger.sql("commit")
     background.submit(database.sql, "select eventgate.publish('a', '2')").result(10)
@@ -342,14 +342,15 @@ def test_concurrent_serializable_publishers_have_no_conflict_of_ours(database):
     assert len(data_of(database)) == 9
 
 
-# --- keys ----------------------------------------------------------------------------------------------------------------
+# --- keys ------------------------------------------------------------------------------------------------------------
 
 
 def test_one_key_from_many_sessions_at_once_is_one_event(database, background):
     def post(number):
         body = "1" if number % 2 else "2"
-        return (body, *database.session().sql("select outcome, pos from eventgate.append('p', null, '{a}', null, %s, '{k}', null)",
-                                              [body])[0])
+        row, = database.session().sql(
+            "select outcome, pos from eventgate.append('p', null, '{a}', null, %s, '{k}', null)", [body])
+        return (body, *row)
     answers = list(background.map(post, range(8)))
     (winner, position), = [(body, pos) for body, outcome, pos in answers if outcome == "appended"]
     assert data_of(database) == [winner]
@@ -396,7 +397,7 @@ def test_a_key_that_the_snapshot_does_not_show_is_a_serialization_failure(databa
     assert data_of(database) == ["1"]
 
 
-# --- what may happen to a database -----------------------------------------------------------------------------------------
+# --- what may happen to a database -----------------------------------------------------------------------------------
 
 
 def jumps(database):
@@ -495,8 +496,8 @@ def test_an_older_dump_into_the_same_tables(database, server):
     tag, mark = database.sql("select tag, mark from eventgate.attach(0)")[0]
     dump = server.run("pg_dump", "--data-only", "-d", database.conninfo)
     database.sql("select eventgate.publish('a', '3')")
-    tables = "eventgate.state, eventgate.incarnation, eventgate.channel, eventgate.setting, eventgate.key, eventgate.log"
-    database.sql(f"truncate {tables}")
+    tables = ("state", "incarnation", "channel", "setting", "key", "log")
+    database.sql("truncate " + ", ".join(f"eventgate.{table}" for table in tables))
     load(database, dump)
     assert data_of(database) == ["1", "2"]
     assert database.value("select eventgate.mark()") != mark
@@ -535,7 +536,7 @@ def test_a_gateway_that_has_seen_more_than_there_is(database):
     assert len(jumps(database)) == 2
 
 
-# --- retention beside readers and publishers --------------------------------------------------------------------------------
+# --- retention beside readers and publishers -------------------------------------------------------------------------
 
 
 def maintain(database):
@@ -610,8 +611,9 @@ def test_retention_while_everybody_reads_and_publishes(database, background):
         last, position = -1, 0
         name = f"c/{number}"
         while last < 99 and not failures:
-            rows = session.sql("select null, pruned from eventgate.channel where name = %s union all (select pos, data::text::bigint"
-                               " from eventgate.log where channel = %s and pos > %s order by pos limit 7)", name, name, position)
+            rows = session.sql(
+                "select null, pruned from eventgate.channel where name = %s union all (select pos, data::text::bigint"
+                " from eventgate.log where channel = %s and pos > %s order by pos limit 7)", name, name, position)
             events = [row for row in rows if row[0] is not None]
             pruned = rows[0][1] if rows else 0
             for pos, n in events:
@@ -641,7 +643,7 @@ def test_a_publisher_that_does_not_end_does_not_stop_retention(database):
     assert data_of(database) == ['"open"']
 
 
-# --- reading -----------------------------------------------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 def test_generic_plans_read_only_the_partitions_that_they_need(database):
@@ -651,7 +653,7 @@ def test_generic_plans_read_only_the_partitions_that_they_need(database):
         session.sql(f"set {setting}")
     session.sql("prepare tail(bigint, bigint) as select * from eventgate.log where pos > $1 order by pos limit $2")
     session.sql("prepare channels(text[], bigint, bigint) as select l.* from unnest($1) as c(name), lateral ("
-                "select * from eventgate.log as l where l.channel = c.name and l.pos > $2 order by l.pos limit $3) as l")
+                "select * from eventgate.log l where l.channel = c.name and l.pos > $2 order by l.pos limit $3) as l")
     last = 3 * SEGMENT
     for query in (f"tail({last}, 10)", f"channels('{{a,b}}', {last}, 10)"):
         plan = "\n".join(line for (line,) in session.sql(f"explain (costs off) execute {query}"))

@@ -15,7 +15,7 @@ from kit.schema import Database, assembled, script, version
 
 
 class WithExtension(Postgres):
-    """A server with a share folder of its own, where the extension's files are: it looks for that beside its program."""
+    """A server with a share folder of its own, for the extension's files: it looks for that beside its program."""
 
     def make_data(self):
         share = pathlib.Path(subprocess.check_output([f"{self.bin}/pg_config", "--sharedir"], text=True).strip())
@@ -68,7 +68,7 @@ def tables_of(database):
                         " and relkind <> 'S' order by relname")
 
 
-# --- the script ----------------------------------------------------------------------------------------------------------
+# --- the script ------------------------------------------------------------------------------------------------------
 
 
 def test_the_script_needs_no_superuser(server, empty):
@@ -127,7 +127,7 @@ def test_a_new_version_upgrades_in_place_while_publishers_work_and_an_older_one_
     assert empty.value("select count(*) from eventgate.log") == 3
     with pytest.raises(errors.ObjectNotInPrerequisiteState) as caught:
         empty.install("boss")
-    assert f'has version {version() + 1} here, which is newer than this script\'s, {version()}' in str(caught.value)
+    assert f'has version {version() + 1} here, which is newer than this script\'s, {version()}.' in str(caught.value)
     assert empty.value("select eventgate.version()") == version() + 1
 
 
@@ -182,7 +182,7 @@ def test_uninstalling_is_to_drop_the_schema(empty):
     assert works(empty)
 
 
-# --- databases -------------------------------------------------------------------------------------------------------------
+# --- databases -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP"])
@@ -199,6 +199,11 @@ def test_databases_with_other_encodings(server, encoding):
                            if encoding != "EUC_JP" else ['"\u672c"'])
         assert rows[0][2] == "appended"
         assert session.value("select data::text from eventgate.log where channel = 'a'") in ('"\u00fc"', '"\u672c"')
+        if encoding == "SQL_ASCII":
+            for bad in (b"select eventgate.publish('a', '\"\xff\"')", b"select eventgate.publish('\xff', '1')",
+                        b"select eventgate.append('p', null, '{a}', null, '{\"\\\"\xff\\\"\"}', null, null)"):
+                with pytest.raises(errors.CharacterNotInRepertoire):
+                    session.sql(bad)
         if encoding == "LATIN1":  # 100 characters: 100 bytes here, but 200 in UTF-8
             session.publish("\u00e9" * 100, "1")
             with pytest.raises(errors.InvalidParameterValue):
@@ -210,7 +215,7 @@ def test_databases_with_other_encodings(server, encoding):
         database.drop()
 
 
-# --- the extension -----------------------------------------------------------------------------------------------------------
+# --- the extension ---------------------------------------------------------------------------------------------------
 
 
 def test_the_extension_needs_no_superuser_and_works(empty):
