@@ -282,7 +282,7 @@ static int uninstall(struct eg_admin *admin, const struct situation *before, str
     int result = eg_admin_run(admin,
                               "SET client_min_messages = warning; SET lock_timeout = '30s'; BEGIN;"
                               "DROP EXTENSION IF EXISTS pg_eventgate CASCADE;"
-                              "DROP SCHEMA IF EXISTS eventgate CASCADE; COMMIT",
+                              "DROP SCHEMA IF EXISTS eventgate, eventgate_watch CASCADE; COMMIT",
                               error);
     if (!result)
         printf("Database %s: schema eventgate is dropped, with all its events. Its roles are left, since other "

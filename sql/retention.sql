@@ -146,6 +146,12 @@ BEGIN
             RETURN NEXT;
             RETURN;
         END IF;
+        action := 'tidied';
+        subject := nullif(eventgate.watch_tidy(), 0) || ' watches';
+        IF subject IS NOT NULL THEN
+            RETURN NEXT;
+            RETURN;
+        END IF;
     EXCEPTION
         WHEN lock_not_available THEN
             action := 'blocked';

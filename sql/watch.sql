@@ -11,6 +11,17 @@
 -- its caller. eventgate_watch has nothing but these functions. A table's owner may make some there only within watch().
 
 CREATE SCHEMA IF NOT EXISTS eventgate_watch;
+REVOKE ALL ON SCHEMA eventgate_watch FROM PUBLIC;
+
+DO $do$
+BEGIN
+    -- Its owner could put other functions in the place of ours.
+    IF (SELECT count(DISTINCT nspowner) FROM pg_catalog.pg_namespace WHERE nspname IN ('eventgate', 'eventgate_watch')) <> 1 THEN
+        RAISE 'Somebody else owns a schema "eventgate_watch" here.'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Rename or drop it first.';
+    END IF;
+END
+$do$;
 
 -- `literals`: the channel without its column references, which stand between them.
 CREATE TABLE IF NOT EXISTS eventgate.watching (
@@ -203,7 +214,7 @@ CREATE OR REPLACE FUNCTION eventgate.watch_key_text(row_ text) RETURNS text
     LANGUAGE sql IMMUTABLE
     RETURN format($$coalesce(',"key":{' || (SELECT string_agg(eventgate_about.labels[k.i] || ':' || (%s -> k.name)::text, ',' ORDER BY k.i) FROM unnest(eventgate_about.key) WITH ORDINALITY AS k(name, i)) || '}', '')$$, row_);
 
--- The body of change_N(). Its variables are called eventgate_…, so that no column of a condition is taken for one.
+-- The body of change_N(). Its variables are called eventgate_something, so that no column of a condition is taken for one.
 --
 -- The n-th row of an UPDATE's old rows and the n-th of its new ones are the same row: the executor stores both at once.
 -- Where a trigger has suppressed one half, the counts differ, and nothing is paired (the sign keeps them apart). A FULL
@@ -374,8 +385,8 @@ BEGIN
     IF NOT FOUND THEN
         RAISE 'There is no table %.', coalesce(relation::text, 'NULL') USING ERRCODE = 'undefined_table';
     ELSIF class.relkind NOT IN ('r', 'p') THEN
-        RAISE 'Only tables can be watched; % is a %.', relation, CASE class.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
-                WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence' WHEN 'c' THEN 'composite type' ELSE 'index' END
+        RAISE 'Only tables can be watched; % is %.', relation, CASE class.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view'
+                WHEN 'f' THEN 'a foreign table' WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a composite type' ELSE 'an index' END
             USING ERRCODE = 'wrong_object_type',
                 HINT = CASE WHEN class.relkind IN ('v', 'm') THEN 'Watch the tables that it is made of.'
                     ELSE 'Its changes do not pass through this database''s triggers.' END;
@@ -573,12 +584,17 @@ DECLARE
     source text := (SELECT format('%I.%I', s.nspname, c.relname)
         FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = c.relnamespace WHERE c.oid = "table");
     command text := format(E'CREATE TABLE %s (LIKE %s, CONSTRAINT condition CHECK (\n%s\n))', scratch, source, condition);
+    other boolean;
 BEGIN
     PERFORM set_config('search_path', path, true);
     EXECUTE command;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    SELECT pg_get_expr(c.conbin, c.conrelid) INTO STRICT condition
+    SELECT pg_get_expr(c.conbin, c.conrelid), c.conbin::text ~ ':varattno (-|0 )' INTO STRICT condition, other
     FROM pg_constraint AS c WHERE c.conrelid = scratch::regclass AND c.contype = 'c';
+    IF other THEN
+        RAISE 'The condition is on more than the columns of the table %.', "table"
+            USING ERRCODE = 'feature_not_supported', HINT = 'It can''t use tableoid or the row as a whole.';
+    END IF;
     EXECUTE format('DROP TABLE %s', scratch);
     RETURN condition;
 END
@@ -696,5 +712,3 @@ BEGIN
     ORDER BY w."table"::text, w.channel;
 END
 $$;
-
-REVOKE ALL ON SCHEMA eventgate_watch FROM PUBLIC;
