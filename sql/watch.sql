@@ -164,7 +164,7 @@ DECLARE
     most integer := coalesce((SELECT max_bytes FROM eventgate.setting), 1048576);
     channels text[];
 BEGIN
-    IF cardinality(types) IS DISTINCT FROM cardinality(datas) OR cardinality(types) IS DISTINCT FROM cardinality(places)
+    IF types IS NULL OR cardinality(types) IS DISTINCT FROM cardinality(datas) OR cardinality(types) IS DISTINCT FROM cardinality(places)
         OR NOT types <@ '{insert,update,delete,truncate,bulk}' OR array_position(datas, NULL) IS NOT NULL THEN
         RAISE 'These are not the events of a watched table.' USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -197,17 +197,14 @@ CREATE OR REPLACE FUNCTION eventgate.watch_truncate(data json, most integer) RET
         WHERE v.n = 2 OR octet_length(v.text) <= most ORDER BY v.n LIMIT 1);
 
 -- One side of a change: its rows with a number, the place that they belong to, whether they fulfil the condition, and
--- what matters in an update.
-CREATE OR REPLACE FUNCTION eventgate.watch_side(rows_ text, places text[], condition text, columns text[]) RETURNS text
+-- what matters in an update. `row_`: what the row is called; no column may be called so.
+CREATE OR REPLACE FUNCTION eventgate.watch_side(rows_ text, row_ text, places text[], condition text, looked text) RETURNS text
     LANGUAGE sql STABLE
-    RETURN format('SELECT row_number() OVER () AS i, "eventgate row" AS whole, %s AS place, %s AS passes, ROW(%s) AS looked '
-        'FROM %I AS "eventgate row"',
-        coalesce('json_build_array(' || (SELECT string_agg(format('"eventgate row".%I::text', p), ', ' ORDER BY i)
+    RETURN format('SELECT row_number() OVER () AS i, %1$I AS whole, %2$s AS place, %3$s AS passes, %4$s AS looked FROM %5$I AS %1$I',
+        row_,
+        coalesce('json_build_array(' || (SELECT string_agg(format('%I.%I::text', row_, p), ', ' ORDER BY i)
             FROM unnest(places) WITH ORDINALITY AS u(p, i)) || ')::text', 'NULL::text'),
-        coalesce('((' || condition || ') IS TRUE)', 'true'),
-        coalesce((SELECT string_agg(format('"eventgate row".%I', c), ', ' ORDER BY i)
-            FROM unnest(columns) WITH ORDINALITY AS u(c, i)), '"eventgate row".*'),
-        rows_);
+        coalesce('((' || condition || ') IS TRUE)', 'true'), looked, rows_);
 
 -- SQL text: the key of the row whose JSON the expression `row_` is, with its name before it, or nothing.
 CREATE OR REPLACE FUNCTION eventgate.watch_key_text(row_ text) RETURNS text
@@ -219,12 +216,17 @@ CREATE OR REPLACE FUNCTION eventgate.watch_key_text(row_ text) RETURNS text
 -- The n-th row of an UPDATE's old rows and the n-th of its new ones are the same row: the executor stores both at once.
 -- Where a trigger has suppressed one half, the counts differ, and nothing is paired (the sign keeps them apart). A FULL
 -- JOIN is never a nested loop, so that plans made for one row serve a million.
-CREATE OR REPLACE FUNCTION eventgate.watch_body(watch integer, places text[], condition text, columns text[]) RETURNS text
+CREATE OR REPLACE FUNCTION eventgate.watch_body(watch integer, relation oid, places text[], condition text, columns text[])
+    RETURNS text
     LANGUAGE plpgsql STABLE
 AS $body$
 DECLARE
-    old_side text := eventgate.watch_side('old_rows', places, condition, columns);
-    new_side text := eventgate.watch_side('new_rows', places, condition, columns);
+    row_ text := 'eventgate row' || (SELECT coalesce(string_agg(a.attname, ''), '') FROM pg_attribute AS a
+        WHERE a.attrelid = relation AND a.attname LIKE 'eventgate row%');
+    looked text := format('ROW(%s)', coalesce((SELECT string_agg(format('%I.%I', row_, c), ', ' ORDER BY i)
+        FROM unnest(columns) WITH ORDINALITY AS u(c, i)), format('%I.*', row_)));
+    old_side text := eventgate.watch_side('old_rows', row_, places, condition, 'NULL');
+    new_side text := eventgate.watch_side('new_rows', row_, places, condition, 'NULL');
     one_sided text := $$
                 SELECT array_agg('@op@'::text ORDER BY c.i), array_agg(c.place ORDER BY c.i),
                     array_agg('{"op":"@op@","table":' || eventgate_about.name || @key@ || ',"@side@":' || c.row::text || '}' ORDER BY c.i)
@@ -237,7 +239,8 @@ DECLARE
                             o.passes AND n.passes AND o.place IS NOT DISTINCT FROM n.place AS stays
                         FROM (%s) AS o FULL JOIN (%s) AS n ON n.i = o.i * eventgate_sign
                         WHERE (o.passes OR n.passes) AND (o.passes IS DISTINCT FROM n.passes
-                            OR o.place IS DISTINCT FROM n.place OR o.looked OPERATOR(pg_catalog.*<>) n.looked)$$, old_side, new_side);
+                            OR o.place IS DISTINCT FROM n.place OR o.looked OPERATOR(pg_catalog.*<>) n.looked)$$,
+        eventgate.watch_side('old_rows', row_, places, condition, looked), eventgate.watch_side('new_rows', row_, places, condition, looked));
     bulk text := $$
                     SELECT max(g.total), max(g.channels), array_agg(g.place), array_agg(g.count)
                     INTO eventgate_total, eventgate_channels, eventgate_places, eventgate_counts
@@ -554,7 +557,7 @@ BEGIN
     PERFORM eventgate.watch_make_functions(number, pg_get_userbyid(owner));
     EXECUTE format('GRANT CREATE ON SCHEMA eventgate_watch TO %I', pg_get_userbyid(owner));
     -- A change of the key is told even where only some columns matter.
-    body := eventgate.watch_body(number, places, CASE WHEN condition IS NOT NULL THEN '@condition@' END,
+    body := eventgate.watch_body(number, "table", places, CASE WHEN condition IS NOT NULL THEN '@condition@' END,
         CASE WHEN columns IS NOT NULL THEN columns || (SELECT c.key FROM eventgate.watch_context(number, "table") AS c) END);
 END
 $$;
