@@ -71,17 +71,21 @@ def processes_naming(text):
     return found
 
 
-def test_demo_gives_three_lines_that_work_and_leaves_nothing_behind(folder, port):
+def test_demo_gives_four_lines_that_work_and_leaves_nothing_behind(folder, port):
     demo = Demo(folder, port)
     try:
         url = demo.line(r"^\s+http://")
-        curl = demo.line(r"^\s+curl -N")
+        curl = demo.line(r"^\s+curl -N http")
+        durable = demo.line(r"^\s+curl -N '")
         psql = demo.line(r"^\s+psql")
         assert shlex.split(curl)[-1] == url == f"http://127.0.0.1:{port}/channels/orders"
         with Stream(("127.0.0.1", port), "/channels/orders") as stream:
             stream.cursor()
             subprocess.run(shlex.split(psql), check=True, stdout=subprocess.DEVNULL)
             assert stream.event().data == {"id": 1, "item": "tea", "amount": 3}
+        with Stream(("127.0.0.1", port), shlex.split(durable)[-1].removeprefix(f"http://127.0.0.1:{port}")) as stream:
+            event = stream.event()
+            assert event.json()["channel"] == "order/1" and event.data["new"] == {"id": 1, "item": "tea", "amount": 3}
         assert call(("127.0.0.1", port), "POST", "/channels/chat/lobby", "hello").status == 202
     finally:
         os.killpg(demo.process.pid, signal.SIGINT)
