@@ -177,6 +177,18 @@ def test_a_key_with_another_body_is_a_conflict(durable_gateway, postgres, durabl
     assert log(postgres, durable_channel) == ['{"a":1}']
 
 
+def test_keys_outlive_crashes_of_gateway_and_database(start_gateway, fragile_postgres, durable_channel):
+    gateway = start_gateway(database=fragile_postgres, durable="d/**").wait_ready()
+    first = accepted(gateway.publish(durable_channel, "1", Idempotency_Key="k"))
+    gateway.stop(signal.SIGKILL)
+    fragile_postgres.stop(signal.SIGQUIT)
+    fragile_postgres.start()
+    gateway = start_gateway(database=fragile_postgres, durable="d/**").wait_ready()
+    assert accepted(gateway.publish(durable_channel, "1", Idempotency_Key="k"), replayed=True) == first
+    assert position(accepted(gateway.publish(durable_channel, "2"))) > position(first)
+    assert log(fragile_postgres, durable_channel) == ["1", "2"]
+
+
 @pytest.mark.threads
 def test_concurrent_posts_with_one_key_are_one_event(durable_gateway, postgres, durable_channel):
     posts = [Connection(durable_gateway.address).request("POST", f"/channels/{durable_channel}", "1", Idempotency_Key="k")
@@ -263,6 +275,16 @@ def test_items_have_types_and_keys(durable_gateway, postgres, durable_channel):
     assert [one["id"] == two["id"] for one, two in rows] == [False, True, True, False]
     assert len(log(postgres, durable_channel)) == 6
     assert accepted(durable_gateway.publish(durable_channel, "2", Idempotency_Key="k"), replayed=True) == rows[1][0]["id"]
+
+
+def test_one_key_twice_in_a_batch(durable_gateway, postgres, durable_channel):
+    answer = post_batch(durable_gateway, batch(*[(durable_channel, 1, {"key": "k"})] * 2, (durable_channel, 2)))
+    assert answer.status == 201, answer
+    one, two, three = answer.json()["results"]
+    assert one["id"] == two["id"] != three["id"] and "replayed" not in one and two["replayed"]
+    conflict = post_batch(durable_gateway, batch((durable_channel, 3, {"key": "x"}), (durable_channel, 4, {"key": "x"})))
+    assert "Item 2" in refused(conflict, 422, "idempotency-conflict")
+    assert log(postgres, durable_channel) == ["1", "2"]
 
 
 @pytest.mark.threads

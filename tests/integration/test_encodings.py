@@ -61,6 +61,20 @@ def test_what_the_encoding_lacks_is_refused_to_publishers_alone(start_gateway, l
         assert [item.data for item in stream.events(2)] == ["ä", "ö"]
 
 
+def test_what_the_encoding_lacks_is_refused_to_durable_publishers_alone(start_gateway, latin1):
+    gateway = start_gateway(database=latin1, durable="d/**").wait_ready()
+    with gateway.stream("/channels/d/" + urllib.parse.quote("é")) as stream:
+        stream.cursor()
+        for channel, payload in (("d/" + urllib.parse.quote("日本"), "1"), ("d/" + urllib.parse.quote("é"), '"日本"')):
+            answer = gateway.publish(channel, payload)
+            assert answer.status == 422 and answer.problem()[0] == "refused"
+        rows = [{"channel": "d/é", "data": data} for data in ("ä", "日本", "ö")]
+        answer = gateway.call("POST", "/events", json.dumps(rows, ensure_ascii=False), Content_Type="application/json")
+        assert answer.status == 422 and "othing of the batch" in answer.problem()[1]
+        assert gateway.publish("d/" + urllib.parse.quote("é"), '"ü"').status == 201
+        assert stream.event().data == "ü"
+
+
 def test_a_listed_channel_that_the_encoding_lacks_is_named(start_gateway, latin1):
     gateway = start_gateway(database=latin1, live="t/é,t/日本,t/**")
     gateway.wait_log("cannot LISTEN to .*t/日本.* of set default")
