@@ -307,6 +307,8 @@ void eg_subscriber_advance(struct eg_subscriber *subscriber, const struct eg_jou
         subscriber->live_after = place;
         return;
     }
+    if (place + 1 < eg_journal_tail(journal))
+        return; /* what was read of the log by then is no longer known */
     uint64_t position = eg_journal_position_at(journal, place);
     if (position > subscriber->position)
         subscriber->position = position;

@@ -99,15 +99,27 @@ static void let_half_go(struct eg_stream *stream)
     stream->offset = 0;
 }
 
+/* The client has been told the event's own cursor, though the log may have been read further by now. The half-sent
+ * event may be the last thing that is known of its place. */
+static void has_had(struct eg_stream *stream, uint64_t place)
+{
+    struct eg_subscriber *subscriber = &stream->subscriber;
+    const struct eg_journal_entry *entry = eg_journal_at(stream->set->journal, place);
+    const struct eg_event *event = entry ? entry->event : stream->half;
+    eg_subscriber_advance(subscriber, stream->set->journal, place);
+    if (subscriber->position < event->cursor.position)
+        subscriber->position = event->cursor.position;
+    stream->told_place = place;
+    stream->told_position = event->cursor.position;
+    let_half_go(stream);
+}
+
 /* Moves on by what the socket took. */
 static void advance(struct eg_stream *stream, const struct eg_stream_sent *sent)
 {
     eg_stream_count_sent(stream, sent->bytes, sent->frames);
-    if (sent->frames > 0) {
-        eg_subscriber_advance(&stream->subscriber, stream->set->journal, sent->last);
-        eg_stream_now_told(stream);
-        let_half_go(stream);
-    }
+    if (sent->frames > 0)
+        has_had(stream, sent->last);
     if (sent->half_bytes == 0)
         return;
     stream->subscriber.next = sent->half;

@@ -105,7 +105,9 @@ bool eg_subscriber_is_steady(const struct eg_subscriber *subscriber, const struc
 /* One that isn't lagging has had everything: `next` and `position` say so. */
 void eg_subscriber_catch_up(struct eg_subscriber *subscriber, const struct eg_journal *journal);
 
-/* It has had everything up to `place`, which the journal holds (or has just trimmed). */
+/* It has had everything up to `place`. Where that was trimmed before, its position of the log is for the caller to
+ * raise.
+ */
 void eg_subscriber_advance(struct eg_subscriber *subscriber, const struct eg_journal *journal, uint64_t place);
 
 /* Does the journal no longer hold all that it lacks of the log? Then it has to get behind. */

@@ -4,6 +4,9 @@ import psycopg2
 import pytest
 
 from kit.schema import Database
+from kit.wait import until
+
+FILL = 20_000
 
 
 @pytest.fixture
@@ -49,3 +52,40 @@ def test_no_gap_behind_the_last_dropped_row_of_a_log_that_is_empty_now(database,
     assert answer["events"] == [] and "gap" not in answer, answer
     answer = gateway.poll(f"/channels/order/1?after={tag}.1&wait=0")
     assert answer["gap"]["reason"] == "retention", answer
+
+
+def publish_many(database, channel, first, last, fill=FILL):
+    database.sql("select eventgate.publish(%s, json_build_object('n', n, 'fill', repeat('x', %s)))"
+                 " from generate_series(%s, %s) n", channel, fill, first, last)
+
+
+def until_read(gateway, database):
+    """Until the gateway has read the log to its end."""
+    position = database.sql("select eventgate.position()")[0][0]
+    until(lambda: gateway.get("/sets").json()["sets"][0]["position"] >= position, "the gateway has read the log")
+
+
+def test_a_slow_reader_of_large_events_misses_none(start_gateway, postgres, durable_channel):
+    """The socket is full in the middle of an event, and the journal goes on without the reader."""
+    gateway = start_gateway("--journal-events", "16", "--workers", "1", durable="d/**").wait_ready()
+    with gateway.stream(f"/channels/{durable_channel}", receive_buffer=4096) as stream:
+        stream.cursor()
+        for first in range(1, 801, 100):
+            publish_many(postgres, durable_channel, first, first + 99)
+            until_read(gateway, postgres)
+        assert [event.data["n"] for event in stream.events(800)] == list(range(1, 801))
+
+
+@pytest.mark.parametrize("kind", ("sse", "ndjson"))
+def test_an_idle_cursor_passes_what_other_sets_have_published(start_gateway, postgres, durable_channel, kind):
+    """Also what came in the same transaction as the last event of its own."""
+    gateway = start_gateway("--heartbeat", "100ms", durable="d/**").wait_ready()
+    with gateway.stream(f"/channels/{durable_channel}?format={kind}") as stream:
+        stream.cursor()
+        postgres.sql("select eventgate.publish(%s, '1'), eventgate.publish('elsewhere', '2')", durable_channel)
+        stream.event()
+        position = postgres.sql("select eventgate.position()")[0][0]
+        item = stream.read()
+        while str(position) not in item.text:
+            assert item.kind == "cursor", item
+            item = stream.read()
