@@ -33,8 +33,6 @@ class Verdict:
                     resumed = row[3] is not None and row[2] != "next poll"
                 elif kind == "stuck":
                     self.offend("lost", name, row[2])
-                elif kind == "odd":
-                    self.offend("phantom", name, row[2])
                 elif kind == "close":
                     resumed = False
                 else:
@@ -72,7 +70,7 @@ class Walk:
     def open(self, row):
         self.gateway = row[4]
 
-    event = row = gap = place = close = stuck = odd = ignore
+    event = row = gap = place = close = stuck = ignore
 
 
 def at_most(ascending, value):

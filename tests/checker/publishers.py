@@ -23,14 +23,14 @@ UNANSWERED_S = 60
 
 
 class Publisher:
-    """`names`: the channels, as often as they are to be chosen; `fat`: the size of payloads of some of them; `pauses`: in
-    seconds, at random."""
+    """`names`: the channels, as often as they are to be chosen; `apart`: those of them that don't share a batch with the
+    others; `fat`: the size of payloads of some of them; `pauses`: in seconds, at random."""
 
-    def __init__(self, number, seed, over, names, fat=(), pauses=(0, 0, 0.002, 0.01)):
+    def __init__(self, number, seed, over, names, apart=(), fat=(), pauses=(0, 0, 0.002, 0.01)):
         self.number = number
         self.random = random.Random(f"{seed} publisher {number}")
         self.over = over
-        self.names, self.fat, self.pauses = names, dict(fat), pauses
+        self.names, self.apart, self.fat, self.pauses = names, apart, dict(fat), pauses
         self.counters = {}
         self.rows = []  # (channel, number, sent at, outcome, id)
         self.refusals = []  # (time, text)
@@ -57,7 +57,9 @@ class Publisher:
     def run(self):
         while not self.over.is_set():
             events = [self.next() for _ in range(self.random.choice((1, 1, 2, 5, 20)))]
-            self.publish(events, time.monotonic())
+            for apart in (True, False):
+                if some := [event for event in events if (event[0] in self.apart) == apart]:
+                    self.publish(some, time.monotonic())
             self.pause.wait(self.random.choice(self.pauses))
         self.close()
 

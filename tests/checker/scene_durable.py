@@ -106,15 +106,15 @@ class DurableWorld(World):
     SETTINGS = ("wal_keep_size=512MB", "max_wal_senders=10", "synchronous_commit=on")
     ROLE = "gateway"
 
-    def __init__(self, options):
+    def make(self):
         self.rows, self.jumps, self.floors = {}, [], []
         self.standby = self.making_standby = None
         self.helper = concurrent.futures.ThreadPoolExecutor(1)
-        super().__init__(options)
+        self.stack.callback(self.remove_standby)
+        super().make()
         self.app = self.stack.enter_context(contextlib.closing(Proxy(self.postgres.socket)))
         self.replication = self.stack.enter_context(contextlib.closing(Proxy(self.postgres.socket)))
-        self.stack.callback(self.remove_standby)
-        if not options.faults or "failover" in options.faults:
+        if not self.options.faults or "failover" in self.options.faults:
             self.make_standby()
         self.watching = threading.Event()
         self.watcher = threading.Thread(target=self.watch_floor, daemon=True)
@@ -126,7 +126,7 @@ class DurableWorld(World):
         self.postgres.sql(ARCHIVE)
 
     def publishers(self):
-        options = dict(names=CHOICE, fat=[(FAT, FAT_BYTES)], pauses=PAUSES)
+        options = dict(names=CHOICE, apart=MIXED, fat=[(FAT, FAT_BYTES)], pauses=PAUSES)
         sql = dict(conninfo=f"host=127.0.0.1 port={self.app.port} user=app dbname=postgres")
         post = dict(addresses=self.addresses)
         return [(DurableSqlPublisher, options | sql), (DurableSqlPublisher, options | sql),

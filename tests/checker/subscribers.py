@@ -7,7 +7,6 @@
     ("event", time, epoch, place, channel, publisher, number)                   of a live channel
     ("row", time, tag, position, epoch, place, channel, publisher, number)      of a durable one; epoch: None if not told
     ("gap", time, reason, from, to, channels)
-    ("odd", time, text)                           something that can't be
     ("stuck", time, text)                         it gives up waiting for the end
     ("close", time)
 
@@ -61,17 +60,16 @@ class Subscriber:
     def event(self, match, cursor, now):
         id, channel, *numbers = match.groups()
         publisher, number = map(int, numbers)
-        own = parse(id)
+        own, full = parse(id), parse(cursor or id)
         self.events += 1
         if own.position is None:
             self.record.append(("event", now, own.epoch, own.place, channel, publisher, number))
             if publisher == 0:
                 self.markers.add(channel)
         else:
-            full = parse(cursor) if cursor else own
             self.record.append(("row", now, own.tag, own.position, full.epoch, full.place, channel, publisher, number))
-            if full[:2] != own[:2]:
-                self.record.append(("odd", now, f"event {id} came with cursor {cursor}"))
+        if cursor and self.durable and full.position != (own.position or self.position):
+            self.record.append(("place", now, cursor))  # it tells of the log behind the event, too
         self.resume_with(cursor or id)
 
     def resume_with(self, cursor):

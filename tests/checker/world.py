@@ -27,7 +27,11 @@ class World:
 
     def __init__(self, options):
         self.options = options
-        self.stack = contextlib.ExitStack()
+        with contextlib.ExitStack() as self.stack:
+            self.make()
+            self.stack = self.stack.pop_all()
+
+    def make(self):
         self.signals = Signals(processes)
         self.gauges = [Gauges(processes) for _ in range(2)]
         self.refusals = []  # of publishers: [(time, text)]
