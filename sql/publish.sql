@@ -3,19 +3,19 @@
 -- The event waits in eventgate.pending until the commit, so a transaction holds the turn no longer than its commit
 -- takes. Its deferred triggers run in two stages: the first only queues the second behind the other deferred
 -- constraints of the transaction, which may wait for other transactions' row locks, and must not do so with the turn.
--- Each stage fires once in a transaction: a row of eventgate.publishing is made where there is none yet. Looking for
--- it by a query instead, or without its index, would give two SERIALIZABLE transactions a conflict.
+-- Each stage fires once in a transaction, for its row of eventgate.publishing; and once more for what is published
+-- behind that. These tables are read by index and where there is something to read: two SERIALIZABLE transactions that
+-- read more than their own rows would be in conflict.
 
--- Has what this transaction publishes appended at its commit.
-CREATE OR REPLACE FUNCTION eventgate.enter(me xid8, keyed boolean) RETURNS void
+-- Has what this transaction publishes from n on appended at its commit, unless that is so already. The setting, which
+-- goes back with a savepoint as rows do, names another batch when one was appended: a key that is deleted and made anew
+-- over and over would be ever slower to look up. Any value will do.
+CREATE OR REPLACE FUNCTION eventgate.enter(me xid8, n bigint) RETURNS void
     LANGUAGE plpgsql
 AS $$
 BEGIN
-    IF keyed THEN
-        INSERT INTO eventgate.publishing (xact, keyed) VALUES (me, true) ON CONFLICT (xact) DO UPDATE SET keyed = true;
-    ELSE
-        INSERT INTO eventgate.publishing (xact, keyed) VALUES (me, false) ON CONFLICT DO NOTHING;
-    END IF;
+    INSERT INTO eventgate.publishing (xact, batch, n)
+        VALUES (me, coalesce(current_setting('eventgate.batch', true), ''), enter.n) ON CONFLICT DO NOTHING;
 END
 $$;
 
@@ -26,11 +26,12 @@ CREATE OR REPLACE FUNCTION eventgate.queue(channels text[], datas json[], types 
 AS $$
 DECLARE
     me xid8 := pg_current_xact_id();
+    n bigint := nextval('eventgate.pending_seq');
 BEGIN
     INSERT INTO eventgate.pending (xact, n, channel, type, key, trace, data)
         SELECT me, nextval('eventgate.pending_seq'), u.channel, u.type, u.key, u.trace, u.data
         FROM unnest(channels, datas, types, keys, traces) AS u(channel, data, type, key, trace);
-    PERFORM eventgate.enter(me, array_remove(keys, NULL) <> '{}');
+    PERFORM eventgate.enter(me, n);
 END
 $$;
 
@@ -45,6 +46,7 @@ AS $$
 DECLARE
     problem text := eventgate.name_problem(channel);
     me xid8 := pg_current_xact_id();
+    n bigint := nextval('eventgate.pending_seq');
 BEGIN
     IF problem IS NOT NULL THEN
         RAISE 'The channel''s name % %.', coalesce(quote_literal(left(channel, 200)), ''), problem
@@ -68,8 +70,8 @@ BEGIN
         PERFORM eventgate.check_texts('trace', ARRAY[trace], 255);
     END IF;
     INSERT INTO eventgate.pending (xact, n, channel, type, key, trace, data)
-        VALUES (me, nextval('eventgate.pending_seq'), channel, type, key, trace, data);
-    PERFORM eventgate.enter(me, key IS NOT NULL);
+        VALUES (me, n, channel, type, key, trace, data);
+    PERFORM eventgate.enter(me, n);
 END
 $$;
 
@@ -87,7 +89,7 @@ BEGIN
             USING ERRCODE = 'feature_not_supported', DETAIL = 'It would keep everybody from publishing until it ends.',
                 HINT = 'Publish in a transaction of its own, or commit in one phase.';
     END IF;
-    UPDATE eventgate.publishing AS p SET stage = 2 WHERE p.xact = NEW.xact;
+    UPDATE eventgate.publishing AS p SET stage = 2 WHERE p.xact = NEW.xact AND p.batch = NEW.batch;
     RETURN NULL;
 END
 $$;
@@ -100,43 +102,43 @@ CREATE OR REPLACE FUNCTION eventgate.behind_constraints() RETURNS trigger
     SET jit = off
 AS $$
 DECLARE
-    keyed_ boolean;
+    isolated boolean := current_setting('transaction_isolation') <> 'read committed';
+    keyed boolean;
+    names text[];
 BEGIN
-    DELETE FROM eventgate.publishing AS p WHERE p.xact = NEW.xact RETURNING p.keyed INTO keyed_;
-    IF FOUND THEN
-        PERFORM eventgate.take_turn();
-        IF keyed_ THEN
-            PERFORM eventgate.append_pending_keyed(NEW.xact);
-        ELSE
-            PERFORM eventgate.append_pending(NEW.xact);
-        END IF;
-        PERFORM pg_notify('eventgate', '');
+    DELETE FROM eventgate.publishing AS p WHERE p.xact = NEW.xact AND p.batch = NEW.batch;
+    PERFORM set_config('eventgate.batch', NEW.n::text, true);
+    PERFORM eventgate.take_turn();
+    -- Channels made after the snapshot of an isolated transaction can't be seen, and looking would be a conflict.
+    SELECT bool_or(p.key IS NOT NULL), array_agg(DISTINCT p.channel)
+        FILTER (WHERE isolated OR (SELECT true FROM eventgate.channel AS c WHERE c.name = p.channel) IS NULL)
+    INTO keyed, names
+    FROM eventgate.pending AS p WHERE p.xact = NEW.xact AND p.n >= NEW.n;
+    IF names IS NOT NULL THEN
+        PERFORM eventgate.know_channels(names);
     END IF;
+    IF keyed THEN
+        PERFORM eventgate.append_pending_keyed(NEW.xact, NEW.n);
+    ELSIF keyed IS NOT NULL THEN
+        PERFORM eventgate.append_pending(NEW.xact, NEW.n);
+    END IF;
+    PERFORM pg_notify('eventgate', '');
     RETURN NULL;
 END
 $$;
 
--- Moves what is pending of this transaction into the log.
-CREATE OR REPLACE FUNCTION eventgate.append_pending(me xid8) RETURNS void
+-- Moves what is pending of this transaction from n on into the log.
+CREATE OR REPLACE FUNCTION eventgate.append_pending(me xid8, from_n bigint) RETURNS void
     LANGUAGE plpgsql
 AS $$
 DECLARE
     first bigint := nextval('eventgate.position_seq');
     now_ timestamptz := clock_timestamp();
-    names text[];
     count bigint;
 BEGIN
-    IF current_setting('transaction_isolation') = 'read committed' THEN
-        SELECT array_agg(p.channel) INTO names FROM eventgate.pending AS p
-        WHERE p.xact = me AND (SELECT true FROM eventgate.channel AS c WHERE c.name = p.channel) IS NULL;
-    ELSE -- channels made after the snapshot can't be seen, and looking would be a conflict
-        SELECT array_agg(DISTINCT p.channel) INTO names FROM eventgate.pending AS p WHERE p.xact = me;
-    END IF;
-    IF names IS NOT NULL THEN
-        PERFORM eventgate.know_channels(names);
-    END IF;
     WITH gone AS (
-        DELETE FROM eventgate.pending AS p WHERE p.xact = me RETURNING p.n, p.channel, p.type, p.trace, p.data
+        DELETE FROM eventgate.pending AS p WHERE p.xact = me AND p.n >= from_n
+            RETURNING p.n, p.channel, p.type, p.trace, p.data
     )
     INSERT INTO eventgate.log (pos, channel, type, "time", trace, bytes, data)
         SELECT first - 1 + row_number() OVER (ORDER BY g.n), g.channel, g.type, now_, g.trace,
@@ -150,7 +152,7 @@ END
 $$;
 
 -- The same where some of it has keys: a repeat with the same body changes nothing, one with another body raises.
-CREATE OR REPLACE FUNCTION eventgate.append_pending_keyed(me xid8) RETURNS void
+CREATE OR REPLACE FUNCTION eventgate.append_pending_keyed(me xid8, from_n bigint) RETURNS void
     LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -158,16 +160,12 @@ DECLARE
     conflict integer;
 BEGIN
     WITH gone AS (
-        DELETE FROM eventgate.pending AS p WHERE p.xact = me RETURNING p.*
+        DELETE FROM eventgate.pending AS p WHERE p.xact = me AND p.n >= from_n RETURNING p.*
     )
     SELECT array_agg(1) AS units, array_agg(g.channel ORDER BY g.n) AS channels,
         array_agg(g.type ORDER BY g.n) AS types, array_agg(g.data::text ORDER BY g.n) AS datas,
         array_agg(g.key ORDER BY g.n) AS keys, array_agg(g.trace ORDER BY g.n) AS traces
     INTO items FROM gone AS g;
-    IF items.units IS NULL THEN
-        RETURN;
-    END IF;
-    PERFORM eventgate.know_channels(ARRAY(SELECT DISTINCT unnest(items.channels)));
     SELECT min(a.item) INTO conflict
     FROM eventgate.append_keyed('sql ' || session_user, items.units, items.channels, items.types, items.datas,
         items.keys, items.traces) AS a

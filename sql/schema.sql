@@ -107,11 +107,14 @@ CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.pending (
 );
 CREATE SEQUENCE IF NOT EXISTS eventgate.pending_seq CACHE 1000;
 
--- The transactions that have something pending. Stage 2: their other deferred constraints were checked.
+-- What is to be appended at a commit: that of transaction `xact` from `n` on. Stage 2: the transaction's other deferred
+-- constraints were checked.
 CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.publishing (
-    xact xid8 PRIMARY KEY,
-    keyed boolean NOT NULL,
-    stage smallint NOT NULL DEFAULT 1
+    xact xid8,
+    batch text COLLATE "C",
+    n bigint NOT NULL,
+    stage smallint NOT NULL DEFAULT 1,
+    PRIMARY KEY (xact, batch)
 );
 
 -- CREATE INDEX IF NOT EXISTS would lock the tables of publishers that are at work, though there is nothing to make.

@@ -72,6 +72,16 @@ SELECT pg_temp.as_commit();
 SELECT pg_temp.log_is('i:1 i:2 i:3', 'session_replication_role = replica loses nothing');
 SET LOCAL session_replication_role = origin;
 
+DELETE FROM eventgate.log;
+SELECT eventgate.publish('f', '1');
+SET LOCAL eventgate.batch = 'forged';
+SELECT eventgate.publish('f', '2');
+SELECT pg_temp.as_commit();
+SET LOCAL eventgate.batch = '';
+SELECT eventgate.publish('f', '3');
+SELECT pg_temp.as_commit();
+SELECT pg_temp.log_is('f:1 f:2 f:3', 'nothing is lost over a setting that is forged');
+
 -- From triggers, and from deferred ones.
 DELETE FROM eventgate.log;
 CREATE TABLE parent (id integer PRIMARY KEY);
