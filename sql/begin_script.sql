@@ -18,9 +18,9 @@ BEGIN
     IF to_regprocedure('eventgate.version()') IS NOT NULL THEN
         EXECUTE 'SELECT eventgate.version()' INTO installed;
         IF installed > @VERSION@ THEN
-            RAISE 'Schema "eventgate" has version % here, which is newer than this script''s, @VERSION@.', installed
-                USING ERRCODE = 'object_not_in_prerequisite_state',
-                    HINT = 'Nothing was changed. Use the script of the newest pg_eventgate.';
+            RAISE 'Schema "eventgate" has version % here, which is newer than this script''s, @VERSION@; nothing was changed.',
+                installed
+                USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Use the script of the newest pg_eventgate.';
         END IF;
     ELSIF to_regnamespace('eventgate') IS NOT NULL
         AND EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace('eventgate')) THEN

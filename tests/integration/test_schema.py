@@ -127,7 +127,7 @@ def test_a_new_version_upgrades_in_place_while_publishers_work_and_an_older_one_
     assert empty.value("select count(*) from eventgate.log") == 3
     with pytest.raises(errors.ObjectNotInPrerequisiteState) as caught:
         empty.install("boss")
-    assert f'has version {version() + 1} here, which is newer than this script\'s, {version()}.' in str(caught.value)
+    assert f'has version {version() + 1} here, which is newer than this script\'s, {version()};' in str(caught.value)
     assert empty.value("select eventgate.version()") == version() + 1
 
 
