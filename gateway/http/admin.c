@@ -109,20 +109,25 @@ struct listing {
     struct eg_buffer *body;
     const struct eg_config *config;
     const struct eg_config_set *set;
-    bool *seen; /* of the set's durable list: it has a row; NULL: no memory for it */
+    bool *seen; /* of the set's durable list: it has a row; NULL: nobody asks */
     bool listening, reading;
     uint32_t count;
 };
 
-static void add_row(struct listing *listing, struct eg_bytes name, bool durable, int64_t subscribers, uint64_t events)
+/* `channel`: NULL if it is not in the table, and so has no counts. */
+static void add_row(struct listing *listing, struct eg_bytes name, bool durable, const struct eg_channel *channel)
 {
     struct eg_buffer *body = listing->body;
     eg_buffer_add_string(body, listing->count++ ? ",{\"name\":" : "{\"name\":");
     eg_buffer_add_json_string(body, name.data, name.length);
-    eg_buffer_add_format(
-        body, ",\"set\":\"%s\",\"kind\":\"%s\",\"listening\":%s,\"subscribers\":%" PRId64 ",\"events\":%" PRIu64 "}",
-        listing->set->name, durable ? "durable" : "live", boolean(durable ? listing->reading : listing->listening),
-        subscribers, events);
+    eg_buffer_add_format(body, ",\"set\":\"%s\",\"kind\":\"%s\",\"listening\":%s,\"subscribers\":", listing->set->name,
+                         durable ? "durable" : "live", boolean(durable ? listing->reading : listing->listening));
+    if (channel)
+        eg_buffer_add_format(body, "%" PRId64 ",\"events\":%" PRIu64 "}",
+                             atomic_load_explicit(&channel->subscribers, memory_order_relaxed),
+                             atomic_load_explicit(&channel->events, memory_order_relaxed));
+    else
+        eg_buffer_add_string(body, "null,\"events\":0}");
 }
 
 static void add_channel(void *context, const struct eg_channel *channel)
@@ -134,25 +139,26 @@ static void add_channel(void *context, const struct eg_channel *channel)
         if (set->durable[i].length == channel->name_length &&
             memcmp(set->durable[i].text, channel->name, channel->name_length) == 0)
             listing->seen[i] = true;
-    add_row(listing, (struct eg_bytes){channel->name, channel->name_length}, durable,
-            atomic_load_explicit(&channel->subscribers, memory_order_relaxed),
-            atomic_load_explicit(&channel->events, memory_order_relaxed));
+    add_row(listing, (struct eg_bytes){channel->name, channel->name_length}, durable, channel);
 }
 
-static void add_channels_of_set(struct listing *listing, struct eg_set_status *status)
+/* Returns how many are not shown. */
+static size_t add_channels_of_set(struct listing *listing, struct eg_set_status *status)
 {
     const struct eg_config_set *set = listing->set;
+    size_t there = eg_channel_table_count(status->channels);
     struct eg_set_facts facts = eg_set_status_read(status);
     listing->listening = facts.listening;
     listing->reading = facts.reading;
-    listing->seen = calloc(set->durable_count + 1, sizeof(bool));
+    listing->seen = there < CHANNELS_SHOWN_MAX ? calloc(set->durable_count + 1, sizeof(bool)) : NULL;
     eg_channel_table_visit(status->channels, CHANNELS_SHOWN_MAX, add_channel, listing);
-    /* Of durable channels, only those that had an event or a subscriber are in the table. */
+    /* Of durable channels, only those that have had an event are in the table. */
     for (size_t i = 0; listing->seen && i < set->durable_count && i < CHANNELS_SHOWN_MAX; i++)
         if (!set->durable[i].wild && !listing->seen[i])
-            add_row(listing, (struct eg_bytes){set->durable[i].text, set->durable[i].length}, true, 0, 0);
+            add_row(listing, (struct eg_bytes){set->durable[i].text, set->durable[i].length}, true, NULL);
     free(listing->seen);
     listing->seen = NULL;
+    return there > CHANNELS_SHOWN_MAX ? there - CHANNELS_SHOWN_MAX : 0;
 }
 
 static void add_patterns(struct eg_buffer *body, const struct eg_config_set *set, bool durable, uint32_t *count)
@@ -177,11 +183,8 @@ static void handle_channels(struct eg_worker *worker, struct eg_exchange *exchan
     size_t more = 0;
     eg_buffer_add_string(&body, "{\"channels\":[");
     for (uint32_t i = 0; i < worker->set_count; i++) {
-        struct eg_set_status *status = &worker->shared->statuses[i];
-        size_t there = eg_channel_table_count(status->channels);
         listing.set = worker->sets[i].config;
-        add_channels_of_set(&listing, status);
-        more += there > CHANNELS_SHOWN_MAX ? there - CHANNELS_SHOWN_MAX : 0;
+        more += add_channels_of_set(&listing, &worker->shared->statuses[i]);
     }
     eg_buffer_add_string(&body, "],\"patterns\":[");
     for (uint32_t i = 0; i < worker->set_count; i++)
