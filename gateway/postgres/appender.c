@@ -1,11 +1,10 @@
 /*
  * Appending through one pipelined connection.
  *
- * A unit is what is appended all or none: one item, or all items of a `whole` publication. Units wait in the order of
- * their publications. A group is what shares a transaction: one call of eventgate.append(), with arrays of what its
- * items are made of. While none is under way, what is queued at the end of a turn is sent at once; meanwhile units
- * gather, and are the next group when that one is answered, or as soon as they fill one: so transactions are as large
- * as the load asks for, and nobody waits for others.
+ * Units wait in the order of their publications. A group of them shares a transaction. While none is under way, what is
+ * queued at the end of a turn is sent at once; meanwhile units gather, and are the next group when that one is
+ * answered, or as soon as they fill one: so transactions are as large as the load asks for, and nobody waits for
+ * others.
  *
  * A group that fails for a reason that passes (a lock, a deadlock, a timeout) is sent again, a few times; otherwise
  * each of its units is sent again alone, so that none fails for another one's sake. A group is committed when its Sync
@@ -17,35 +16,17 @@
 #include <string.h>
 
 #include "eventgate/admission.h"
+#include "eventgate/append_group.h"
 #include "eventgate/connection.h"
 #include "eventgate/log.h"
 #include "eventgate/log_query.h"
-#include "eventgate/pg_array.h"
 
 #define GROUPS_MAX 2u
-#define GROUP_ITEMS 256u
-#define GROUP_BYTES ((size_t)4 << 20)
 #define TRIES_MAX 3u /* of a group that fails for a reason that passes */
-#define STATEMENT "append"
-#define PUBLISHER "http:"
-
-struct unit {
-    struct eg_publication *publication;
-    size_t first, count; /* its items */
-};
-
-struct group {
-    struct unit units[GROUP_ITEMS];
-    size_t unit_count, item_count, bytes;
-    size_t answered; /* items that a row of the result was about */
-    uint32_t tries;
-    bool failed;
-    struct eg_error error;
-};
 
 /* Units of failed groups, to be sent again one by one before all others. */
 struct again {
-    struct unit *units;
+    struct eg_append_unit *units;
     size_t first, count, capacity;
 };
 
@@ -63,7 +44,7 @@ struct eg_appender {
     struct eg_error error; /* of the step */
     bool heartbeat;        /* an empty transaction is under way */
     char tag[EG_CURSOR_TAG_MAX + 1];
-    struct group groups[GROUPS_MAX]; /* a ring of those under way */
+    struct eg_append_group groups[GROUPS_MAX]; /* a ring of those under way */
     size_t first_group, group_count;
     struct again again;
     struct eg_publication *first, **last; /* queued; the first one from next_index on */
@@ -103,7 +84,7 @@ static void count_outcome(const struct eg_appender *appender, enum eg_outcome ou
 }
 
 /* PENDING: each item has its own outcome already. */
-static void finish_unit(struct eg_appender *appender, struct unit unit, enum eg_outcome outcome,
+static void finish_unit(struct eg_appender *appender, struct eg_append_unit unit, enum eg_outcome outcome,
                         const struct eg_error *error)
 {
     struct eg_publication *publication = unit.publication;
@@ -147,13 +128,13 @@ static bool is_passing(const struct eg_error *error)
     return has_class(error, classes, EG_ARRAY_LENGTH(classes)) && !too_large;
 }
 
-static bool push_again(struct again *again, struct unit unit)
+static bool push_again(struct again *again, struct eg_append_unit unit)
 {
     if (again->first == again->count)
         again->first = again->count = 0;
     if (again->count == again->capacity) {
-        size_t capacity = again->capacity ? 2 * again->capacity : GROUP_ITEMS;
-        struct unit *units = reallocarray(again->units, capacity, sizeof(*units));
+        size_t capacity = again->capacity ? 2 * again->capacity : EG_APPEND_ITEMS;
+        struct eg_append_unit *units = reallocarray(again->units, capacity, sizeof(*units));
         if (!units)
             return false;
         again->units = units;
@@ -167,12 +148,12 @@ static bool push_again(struct again *again, struct unit unit)
  */
 
 /* The queue's next unit, without taking it. */
-static bool peek(const struct eg_appender *appender, struct unit *ret_unit)
+static bool peek(const struct eg_appender *appender, struct eg_append_unit *ret_unit)
 {
     struct eg_publication *publication = appender->first;
     if (!publication)
         return false;
-    *ret_unit = (struct unit){publication, appender->next_index, publication->whole ? publication->count : 1};
+    *ret_unit = (struct eg_append_unit){publication, appender->next_index, publication->whole ? publication->count : 1};
     return true;
 }
 
@@ -189,126 +170,26 @@ static void skip(struct eg_appender *appender, size_t count)
         appender->last = &appender->first;
 }
 
-static size_t unit_bytes(struct unit unit)
+static void gather(struct eg_appender *appender, struct eg_append_group *group)
 {
-    size_t bytes = 0;
-    for (size_t i = unit.first; i < unit.first + unit.count; i++)
-        bytes += unit.publication->items[i].channel.length + unit.publication->items[i].payload.length;
-    return bytes;
-}
-
-static void add_unit(struct group *group, struct unit unit)
-{
-    group->units[group->unit_count++] = unit;
-    group->item_count += unit.count;
-    group->bytes += unit_bytes(unit);
-}
-
-static bool fits(const struct group *group, struct unit unit)
-{
-    return group->unit_count == 0 ||
-           (group->item_count + unit.count <= GROUP_ITEMS && group->bytes + unit_bytes(unit) <= GROUP_BYTES);
-}
-
-static void gather(struct eg_appender *appender, struct group *group)
-{
-    struct unit unit;
-    group->unit_count = group->item_count = group->bytes = group->tries = 0;
+    struct eg_append_unit unit;
+    eg_append_group_init(group);
     if (appender->again.first < appender->again.count) {
-        add_unit(group, appender->again.units[appender->again.first++]);
+        eg_append_group_add(group, appender->again.units[appender->again.first++]);
         return;
     }
-    while (peek(appender, &unit) && fits(group, unit)) {
-        add_unit(group, unit);
+    while (peek(appender, &unit) && eg_append_group_fits(group, unit)) {
+        eg_append_group_add(group, unit);
         skip(appender, unit.count);
     }
 }
 
-typedef struct eg_bytes member_function(const struct eg_publication_item *item);
-
-static struct eg_bytes channel_of(const struct eg_publication_item *item)
+static void send_group(struct eg_appender *appender, struct eg_append_group *group)
 {
-    return item->channel;
-}
-
-static struct eg_bytes payload_of(const struct eg_publication_item *item)
-{
-    return item->payload;
-}
-
-static struct eg_bytes or_null(struct eg_bytes bytes)
-{
-    return bytes.length > 0 ? bytes : (struct eg_bytes){NULL, 0};
-}
-
-static struct eg_bytes type_of(const struct eg_publication_item *item)
-{
-    return or_null(item->type);
-}
-
-static struct eg_bytes key_of(const struct eg_publication_item *item)
-{
-    return or_null(item->key);
-}
-
-static struct eg_bytes trace_of(const struct eg_publication_item *item)
-{
-    return or_null(item->trace);
-}
-
-/* Adds one member of each of the group's items as a text[]; returns its length, 0 if all are NULL. */
-static size_t add_array(struct eg_buffer *buffer, const struct group *group, member_function *member)
-{
-    size_t before = buffer->length;
-    bool any = false;
-    eg_pg_array_begin(buffer, EG_PG_TEXT, group->item_count);
-    for (size_t u = 0; u < group->unit_count; u++)
-        for (size_t i = 0; i < group->units[u].count; i++) {
-            struct eg_bytes bytes = member(&group->units[u].publication->items[group->units[u].first + i]);
-            eg_pg_array_add(buffer, bytes);
-            any = any || bytes.data;
-        }
-    if (!any)
-        buffer->length = before;
-    return buffer->length - before;
-}
-
-static size_t add_units(struct eg_buffer *buffer, const struct group *group)
-{
-    size_t before = buffer->length;
-    eg_pg_array_begin(buffer, EG_PG_INT4, group->item_count);
-    for (size_t u = 0; u < group->unit_count; u++)
-        for (size_t i = 0; i < group->units[u].count; i++)
-            eg_pg_array_add_int4(buffer, (int32_t)u + 1);
-    return buffer->length - before;
-}
-
-/* One statement for the whole group. */
-static void send_group(struct eg_appender *appender, struct group *group)
-{
-    static member_function *const members[] = {channel_of, type_of, payload_of, key_of, trace_of};
-    struct eg_buffer *arrays = &appender->arrays;
-    struct eg_bytes values[2 + EG_ARRAY_LENGTH(members)] = {{PUBLISHER, strlen(PUBLISHER)}};
-    size_t lengths[EG_ARRAY_LENGTH(members)];
-    group->failed = false;
-    group->answered = 0;
-    eg_buffer_clear(arrays);
-    size_t at = add_units(arrays, group);
-    for (size_t i = 0; i < EG_ARRAY_LENGTH(members); i++)
-        lengths[i] = add_array(arrays, group, members[i]);
-    if (arrays->failed) {
+    if (eg_append_group_send(group, appender->connection, &appender->arrays) != 0)
         eg_connection_fail(appender->connection, "out of memory while publishing");
-        return;
-    }
-    values[1] = (struct eg_bytes){arrays->data, at};
-    for (size_t i = 0; i < EG_ARRAY_LENGTH(members); i++) {
-        values[2 + i] = (struct eg_bytes){lengths[i] ? arrays->data + at : NULL, lengths[i]};
-        at += lengths[i];
-    }
-    eg_connection_send(appender->connection, STATEMENT, values, EG_ARRAY_LENGTH(values));
-    eg_connection_sync(appender->connection);
-    if (arrays->capacity > GROUP_BYTES) /* one large body must not be kept for ever */
-        eg_buffer_done(arrays);
+    else
+        eg_connection_sync(appender->connection);
 }
 
 static bool is_time(const struct eg_appender *appender)
@@ -316,7 +197,7 @@ static bool is_time(const struct eg_appender *appender)
     bool again = appender->again.first < appender->again.count;
     if (appender->group_count == 0)
         return again || appender->first;
-    return appender->group_count < GROUPS_MAX && (again || appender->waiting >= GROUP_ITEMS);
+    return appender->group_count < GROUPS_MAX && (again || appender->waiting >= EG_APPEND_ITEMS);
 }
 
 /* Sends as long as it is time for another transaction. A loss on the way empties the queue, and ends it. */
@@ -325,7 +206,8 @@ static void pump(struct eg_deferred *deferred)
     struct eg_appender *appender = EG_CONTAINER_OF(deferred, struct eg_appender, pump);
     appender->pump_is_due = false;
     while (appender->step == LIVE && is_time(appender)) {
-        struct group *group = &appender->groups[(appender->first_group + appender->group_count++) % GROUPS_MAX];
+        struct eg_append_group *group =
+            &appender->groups[(appender->first_group + appender->group_count++) % GROUPS_MAX];
         gather(appender, group);
         send_group(appender, group);
     }
@@ -346,7 +228,8 @@ void eg_appender_submit(struct eg_appender *appender, struct eg_publication *pub
     publication->unfinished = (uint32_t)publication->count;
     eg_metrics_add(appender->metrics, EG_METRIC_APPEND_QUEUED, (int64_t)publication->count);
     if (appender->step != LIVE) {
-        finish_unit(appender, (struct unit){publication, 0, publication->count}, EG_OUTCOME_UNAVAILABLE, NULL);
+        finish_unit(appender, (struct eg_append_unit){publication, 0, publication->count}, EG_OUTCOME_UNAVAILABLE,
+                    NULL);
         return;
     }
     *appender->last = publication;
@@ -358,73 +241,24 @@ void eg_appender_submit(struct eg_appender *appender, struct eg_publication *pub
 /* --- a group's answer ----------------------------------------------------------------------------------------------
  */
 
-static struct eg_publication_item *item_of(const struct group *group, size_t index)
-{
-    for (size_t u = 0; u < group->unit_count; u++) {
-        if (index < group->units[u].count)
-            return &group->units[u].publication->items[group->units[u].first + index];
-        index -= group->units[u].count;
-    }
-    return NULL;
-}
-
-static enum eg_outcome outcome_called(const char *name)
-{
-    static const char *const names[] = {[EG_OUTCOME_COMMITTED] = "appended",
-                                        [EG_OUTCOME_REPLAYED] = "replayed",
-                                        [EG_OUTCOME_CONFLICT] = "conflict",
-                                        [EG_OUTCOME_WITHHELD] = "withheld"};
-    for (enum eg_outcome outcome = EG_OUTCOME_COMMITTED; outcome < EG_ARRAY_LENGTH(names); outcome++)
-        if (name && strcmp(name, names[outcome]) == 0)
-            return outcome;
-    return EG_OUTCOME_UNKNOWN;
-}
-
-static void take_rows(struct group *group, const struct eg_result *result)
-{
-    size_t count = eg_result_count(result), unit = 0, index = 0;
-    for (size_t row = 0; row < count && unit < group->unit_count; row++) {
-        struct unit *of = &group->units[unit];
-        struct eg_publication_item *item = &of->publication->items[of->first + index];
-        if (eg_result_integer(result, row, 0) != (int64_t)row + 1)
-            break;
-        item->position = (uint64_t)eg_result_integer(result, row, 1);
-        item->outcome = outcome_called(eg_result_bytes(result, row, 2).data);
-        group->answered++;
-        if (++index == of->count) {
-            index = 0;
-            unit++;
-        }
-    }
-}
-
-static void forget_answer(const struct group *group)
-{
-    for (size_t i = 0; i < group->item_count; i++) {
-        struct eg_publication_item *item = item_of(group, i);
-        item->outcome = EG_OUTCOME_PENDING;
-        item->position = 0;
-    }
-}
-
 /* It has left the ring, so there is room for it at the end. */
-static void send_anew(struct eg_appender *appender, const struct group *group)
+static void send_anew(struct eg_appender *appender, const struct eg_append_group *group)
 {
-    struct group *last = &appender->groups[(appender->first_group + appender->group_count++) % GROUPS_MAX];
+    struct eg_append_group *last = &appender->groups[(appender->first_group + appender->group_count++) % GROUPS_MAX];
     *last = *group;
     last->tries++;
     send_group(appender, last);
     eg_connection_flush(appender->connection);
 }
 
-static void fail_group(struct eg_appender *appender, const struct group *group)
+static void fail_group(struct eg_appender *appender, struct eg_append_group *group)
 {
     bool soon = passes_soon(&group->error);
     bool alone = group->unit_count == 1;
     eg_log(EG_LOG_WARN, "PostgreSQL refuses to append", EG_LOG_STR("set", appender->set->name),
            EG_LOG_INT("items", group->item_count), EG_LOG_INT("tries", group->tries + 1),
            EG_LOG_STR("sqlstate", group->error.sqlstate), EG_LOG_STR("error", group->error.sentence));
-    forget_answer(group);
+    eg_append_group_forget(group);
     if (soon && group->tries + 1 < TRIES_MAX) {
         send_anew(appender, group);
         return;
@@ -438,7 +272,7 @@ static void fail_group(struct eg_appender *appender, const struct group *group)
 /* A transaction is over. */
 static void finish_group(struct eg_appender *appender)
 {
-    struct group group = appender->groups[appender->first_group];
+    struct eg_append_group group = appender->groups[appender->first_group];
     if (!group.failed && group.answered < group.item_count) {
         eg_connection_fail(appender->connection, "eventgate.append() has not answered for every item");
         return;
@@ -471,8 +305,7 @@ static void ready(void *context)
 static void prepare(struct eg_appender *appender)
 {
     appender->step = PREPARING;
-    eg_connection_prepare(appender->connection, STATEMENT,
-                          "SELECT a.item, a.pos, a.outcome FROM eventgate.append($1, $2, $3, $4, $5, $6, $7) AS a", 7);
+    eg_append_prepare(appender->connection);
     eg_connection_sync(appender->connection);
     eg_connection_flush(appender->connection);
 }
@@ -517,7 +350,7 @@ static void result(void *context, const struct eg_result *result)
         appender->heartbeat = result->kind != EG_RESULT_SYNC;
         return;
     }
-    struct group *group = &appender->groups[appender->first_group];
+    struct eg_append_group *group = &appender->groups[appender->first_group];
     if (result->kind == EG_RESULT_ERROR) {
         group->failed = true;
         group->error = *result->error;
@@ -525,7 +358,7 @@ static void result(void *context, const struct eg_result *result)
         finish_group(appender);
         pump_later(appender);
     } else if (result->rows) {
-        take_rows(group, result);
+        eg_append_group_take(group, result);
     }
 }
 
@@ -543,11 +376,11 @@ static void idle(void *context)
 /* What was sent may have been committed; what wasn't was not. */
 static void end_all(struct eg_appender *appender)
 {
-    struct unit unit;
+    struct eg_append_unit unit;
     atomic_store(&appender->admission.up, false);
     appender->step = NONE;
     while (appender->group_count > 0) {
-        struct group group = appender->groups[appender->first_group];
+        struct eg_append_group group = appender->groups[appender->first_group];
         appender->first_group = (appender->first_group + 1) % GROUPS_MAX;
         appender->group_count--;
         for (size_t i = 0; i < group.unit_count; i++)

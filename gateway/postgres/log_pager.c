@@ -16,11 +16,11 @@
 
 #include "eventgate/connection.h"
 #include "eventgate/log.h"
+#include "eventgate/log_pages_kept.h"
 
 /* One is worked on while the other is being read; more would only hold up the thread. */
 #define READS_MAX 2u
 #define FAILURES_MAX 5u     /* in a row: from then on they are answered without a page */
-#define PAGES_MAX 256u      /* kept */
 #define CHANNELS_KEPT 1024u /* a power of two */
 
 struct read {
@@ -35,15 +35,6 @@ struct read {
     uint64_t head, pruned;
 };
 TAILQ_HEAD(reads, read);
-
-/* A page that is kept. */
-struct kept {
-    TAILQ_ENTRY(kept) link;
-    struct eg_log_selection *selection; /* a reference */
-    struct eg_log_page *page;           /* a reference */
-    uint64_t pruned;
-    size_t bytes;
-};
 
 struct eg_log_pager {
     struct eg_loop *loop;
@@ -61,59 +52,14 @@ struct eg_log_pager {
     struct reads queued, ahead, sent; /* ahead: to be sent when nothing is queued */
     size_t sent_count;
     struct eg_log_request *waiting, **last_waiting; /* for the reader to attach */
-    TAILQ_HEAD(, kept) kept;                        /* the least recently used first */
-    size_t kept_count, kept_bytes;
+    struct eg_log_pages_kept *kept;
     char mark[EG_LOG_MARK_SIZE];                /* of the pages kept */
     struct eg_channel *channels[CHANNELS_KEPT]; /* by the hash of the name; a reference each, or NULL */
 };
 
-/* --- keeping pages -------------------------------------------------------------------------------------------------
- */
-
-static void forget(struct eg_log_pager *pager, struct kept *kept)
+static void show_kept(const struct eg_log_pager *pager)
 {
-    TAILQ_REMOVE(&pager->kept, kept, link);
-    pager->kept_count--;
-    pager->kept_bytes -= kept->bytes;
-    eg_log_selection_unref(kept->selection);
-    eg_log_page_unref(kept->page);
-    free(kept);
-}
-
-static void forget_all(struct eg_log_pager *pager)
-{
-    while (!TAILQ_EMPTY(&pager->kept))
-        forget(pager, TAILQ_FIRST(&pager->kept));
-    eg_metrics_set(pager->metrics, EG_METRIC_LOG_PAGES_KEPT, 0);
-}
-
-/* Without memory it isn't kept. */
-static void keep(struct eg_log_pager *pager, const struct read *read)
-{
-    struct kept *kept = read->page->upto > read->page->after ? malloc(sizeof(*kept)) : NULL;
-    if (!kept)
-        return;
-    kept->selection = eg_log_selection_ref(read->selection);
-    kept->page = eg_log_page_ref(read->page);
-    kept->pruned = read->pruned;
-    TAILQ_INSERT_TAIL(&pager->kept, kept, link);
-    kept->bytes = kept->page->bytes + kept->page->count * sizeof(struct eg_event *);
-    pager->kept_count++;
-    pager->kept_bytes += kept->bytes;
-    while (pager->kept_bytes > EG_LOG_PAGES_KEPT_BYTES || pager->kept_count > PAGES_MAX)
-        forget(pager, TAILQ_FIRST(&pager->kept));
-    eg_metrics_set(pager->metrics, EG_METRIC_LOG_PAGES_KEPT, (int64_t)pager->kept_bytes);
-}
-
-static struct kept *find_kept(struct eg_log_pager *pager, const struct eg_log_selection *selection, uint64_t after)
-{
-    struct kept *kept;
-    TAILQ_FOREACH (kept, &pager->kept, link) {
-        if (kept->page->after <= after && after < kept->page->upto &&
-            eg_log_selection_equal(kept->selection, selection))
-            return kept;
-    }
-    return NULL;
+    eg_metrics_set(pager->metrics, EG_METRIC_LOG_PAGES_KEPT, (int64_t)eg_log_pages_kept_bytes(pager->kept));
 }
 
 /* --- reads ---------------------------------------------------------------------------------------------------------
@@ -211,7 +157,8 @@ static void answer_at(const struct eg_log_pager *pager, struct eg_log_request *r
 /* Reads the page behind this one ahead, unless that is there or on its way. */
 static void read_ahead(struct eg_log_pager *pager, struct eg_log_selection *selection, uint64_t after)
 {
-    if (find_kept(pager, selection, after) || find_read(&pager->sent, selection, after) ||
+    uint64_t pruned;
+    if (eg_log_pages_find(pager->kept, selection, after, &pruned) || find_read(&pager->sent, selection, after) ||
         find_read(&pager->queued, selection, after) || !TAILQ_EMPTY(&pager->queued))
         return;
     struct read *read = read_new(selection, after);
@@ -227,15 +174,13 @@ static void read_ahead(struct eg_log_pager *pager, struct eg_log_selection *sele
 
 static bool answer_kept(struct eg_log_pager *pager, struct eg_log_request *request)
 {
-    struct kept *kept = find_kept(pager, request->selection, request->after);
-    if (!kept)
+    uint64_t pruned;
+    struct eg_log_page *page = eg_log_pages_find(pager->kept, request->selection, request->after, &pruned);
+    if (!page)
         return false;
-    struct eg_log_page *page = kept->page;
-    TAILQ_REMOVE(&pager->kept, kept, link);
-    TAILQ_INSERT_TAIL(&pager->kept, kept, link);
     eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGES_SHARED, 1);
-    if (kept->pruned > request->after)
-        gap(request, EG_GAP_RETENTION, kept->pruned);
+    if (pruned > request->after)
+        gap(request, EG_GAP_RETENTION, pruned);
     if (!page->at_head)
         read_ahead(pager, request->selection, page->upto);
     answer(pager, request, page);
@@ -426,7 +371,8 @@ static void answer_read(struct eg_log_pager *pager, struct read *read)
     eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGES, 1);
     eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGE_ROWS, read->page ? (int64_t)read->page->count : 0);
     if (read->page)
-        keep(pager, read);
+        eg_log_pages_keep(pager->kept, read->selection, read->page, read->pruned);
+    show_kept(pager);
     while (requests) {
         struct eg_log_request *request = requests;
         requests = request->next;
@@ -585,7 +531,8 @@ void eg_log_pager_attached(struct eg_log_pager *pager)
     pager->last_waiting = &pager->waiting;
     if (strcmp(pager->mark, now->mark) != 0) {
         memcpy(pager->mark, now->mark, sizeof(pager->mark));
-        forget_all(pager);
+        eg_log_pages_forget(pager->kept);
+        show_kept(pager);
         place_all(pager, take_queued(pager));
     }
     place_all(pager, requests);
@@ -611,12 +558,12 @@ struct eg_log_pager *eg_log_pager_new(struct eg_loop *loop, const struct eg_conf
     TAILQ_INIT(&pager->queued);
     TAILQ_INIT(&pager->ahead);
     TAILQ_INIT(&pager->sent);
-    TAILQ_INIT(&pager->kept);
+    pager->kept = eg_log_pages_kept_new(EG_LOG_PAGES_KEPT_BYTES);
     eg_log_settings(set, &pager->settings);
     eg_log_set_regex(set, &pager->set_regex);
     const struct eg_connection_hooks hooks = {pager, ready, ignore_notification, NULL, result, ignore, idle,
                                               lost,  state, pager->settings.data};
-    if (!pager->settings.failed && !pager->set_regex.failed)
+    if (pager->kept && !pager->settings.failed && !pager->set_regex.failed)
         pager->connection = eg_connection_new(loop, set, "page", &hooks);
     if (pager->connection)
         return pager;
@@ -637,7 +584,7 @@ void eg_log_pager_free(struct eg_log_pager *pager)
             lists[i] = request->next;
             answer(pager, request, NULL);
         }
-    forget_all(pager);
+    eg_log_pages_kept_free(pager->kept);
     for (size_t i = 0; i < CHANNELS_KEPT; i++)
         eg_channel_unref(pager->channels[i]);
     eg_buffer_done(&pager->settings);
