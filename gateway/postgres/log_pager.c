@@ -16,12 +16,12 @@
 
 #include "eventgate/connection.h"
 #include "eventgate/log.h"
+#include "eventgate/log_page_maker.h"
 #include "eventgate/log_pages_kept.h"
 
 /* One is worked on while the other is being read; more would only hold up the thread. */
 #define READS_MAX 2u
-#define FAILURES_MAX 5u     /* in a row: from then on they are answered without a page */
-#define CHANNELS_KEPT 1024u /* a power of two */
+#define FAILURES_MAX 5u /* in a row: from then on they are answered without a page */
 
 struct read {
     TAILQ_ENTRY(read) link;
@@ -31,7 +31,8 @@ struct read {
     /* What came. */
     bool failed, another;
     struct eg_error error;
-    struct eg_log_page *page; /* a reference, or NULL */
+    struct eg_log_page *pages[EG_LOG_PAGES_MAX]; /* a reference each */
+    size_t page_count;
     uint64_t head, pruned;
 };
 TAILQ_HEAD(reads, read);
@@ -53,8 +54,8 @@ struct eg_log_pager {
     size_t sent_count;
     struct eg_log_request *waiting, **last_waiting; /* for the reader to attach */
     struct eg_log_pages_kept *kept;
-    char mark[EG_LOG_MARK_SIZE];                /* of the pages kept */
-    struct eg_channel *channels[CHANNELS_KEPT]; /* by the hash of the name; a reference each, or NULL */
+    struct eg_log_page_maker *maker;
+    char tag[EG_CURSOR_TAG_MAX + 1], mark[EG_LOG_MARK_SIZE]; /* of the pages kept */
 };
 
 static void show_kept(const struct eg_log_pager *pager)
@@ -79,7 +80,8 @@ static struct read *read_new(struct eg_log_selection *selection, uint64_t after)
 static void read_free(struct read *read)
 {
     eg_log_selection_unref(read->selection);
-    eg_log_page_unref(read->page);
+    for (size_t i = 0; i < read->page_count; i++)
+        eg_log_page_unref(read->pages[i]);
     free(read);
 }
 
@@ -154,12 +156,17 @@ static void answer_at(const struct eg_log_pager *pager, struct eg_log_request *r
     eg_log_page_unref(page);
 }
 
-/* Reads the page behind this one ahead, unless that is there or on its way. */
+/* Reads what follows `after` ahead, as far as it isn't kept, unless it is on its way. */
 static void read_ahead(struct eg_log_pager *pager, struct eg_log_selection *selection, uint64_t after)
 {
     uint64_t pruned;
-    if (eg_log_pages_find(pager->kept, selection, after, &pruned) || find_read(&pager->sent, selection, after) ||
-        find_read(&pager->queued, selection, after) || !TAILQ_EMPTY(&pager->queued))
+    const struct eg_log_page *page;
+    while ((page = eg_log_pages_find(pager->kept, selection, after, &pruned))) {
+        if (page->at_head)
+            return;
+        after = page->upto;
+    }
+    if (find_read(&pager->sent, selection, after) || !TAILQ_EMPTY(&pager->queued))
         return;
     struct read *read = read_new(selection, after);
     if (!read)
@@ -178,12 +185,14 @@ static bool answer_kept(struct eg_log_pager *pager, struct eg_log_request *reque
     struct eg_log_page *page = eg_log_pages_find(pager->kept, request->selection, request->after, &pruned);
     if (!page)
         return false;
+    eg_log_page_ref(page);
     eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGES_SHARED, 1);
     if (pruned > request->after)
         gap(request, EG_GAP_RETENTION, pruned);
     if (!page->at_head)
         read_ahead(pager, request->selection, page->upto);
     answer(pager, request, page);
+    eg_log_page_unref(page);
     return true;
 }
 
@@ -256,112 +265,44 @@ static void place_all(struct eg_log_pager *pager, struct eg_log_request *request
 /* --- a read's answer -----------------------------------------------------------------------------------------------
  */
 
-static uint32_t hash_of(struct eg_bytes name)
-{
-    uint32_t hash = 2166136261u; /* FNV-1a */
-    for (size_t i = 0; i < name.length; i++)
-        hash = (hash ^ (unsigned char)name.data[i]) * 16777619u;
-    return hash;
-}
-
-/* The channel of that name, shared by pages; borrowed until the next call. NULL: out of memory. */
-static struct eg_channel *channel_of(struct eg_log_pager *pager, struct eg_bytes name)
-{
-    struct eg_channel **slot = &pager->channels[hash_of(name) & (CHANNELS_KEPT - 1)];
-    if (*slot && (*slot)->name_length == name.length && memcmp((*slot)->name, name.data, name.length) == 0)
-        return *slot;
-    eg_channel_unref(*slot);
-    *slot = eg_channel_new(name.data, name.length, false, 0);
-    return *slot;
-}
-
-static int add_event(struct eg_log_pager *pager, struct eg_log_page *page, const struct eg_log_row *row)
-{
-    struct eg_channel *channel = channel_of(pager, row->channel);
-    if (!channel)
-        return -1;
-    struct eg_event_row parts = {
-        .appended_us = row->appended_us, .data = row->data, .type = row->type, .trace = row->trace};
-    memcpy(parts.cursor.tag, pager->order->tag, sizeof(parts.cursor.tag));
-    parts.cursor.has_position = true;
-    parts.cursor.position = row->position;
-    struct eg_event *event = eg_event_new_durable(channel, &parts);
-    if (!event)
-        return -1;
-    page->events[page->count++] = event;
-    page->bytes += eg_event_bytes(event);
-    return 0;
-}
-
-static void make_page(struct eg_log_pager *pager, struct read *read, const struct eg_result *result)
-{
-    struct eg_log_row row;
-    size_t count = eg_result_count(result);
-    struct eg_log_page *page = read->page;
-    for (size_t i = 1; page && i < count; i++) {
-        eg_log_read_row(result, i, &row);
-        if (add_event(pager, page, &row) != 0) {
-            eg_log_page_unref(page);
-            read->page = page = NULL;
-        }
-    }
-}
-
-static uint64_t bytes_of(const struct eg_result *result, uint64_t *ret_last)
-{
-    struct eg_log_row row;
-    uint64_t bytes = 0;
-    for (size_t i = 1; i < eg_result_count(result); i++) {
-        eg_log_read_row(result, i, &row);
-        bytes += row.bytes;
-        *ret_last = row.position;
-    }
-    return bytes;
-}
-
 static void take_rows(struct eg_log_pager *pager, struct read *read, const struct eg_result *result)
 {
-    struct eg_log_head head;
-    if (eg_log_read_head(result, &head) != 0)
+    struct eg_log_read found;
+    if (eg_log_read_look(result, read->selection, read->after, &found) != 0)
         return;
-    read->another = !head.mark.data || strcmp(head.mark.data, eg_log_reader_state(pager->reader)->mark) != 0;
+    const char *mark = eg_log_reader_state(pager->reader)->mark;
+    read->another = !found.head.mark.data || strcmp(found.head.mark.data, mark) != 0;
     if (read->another)
         return;
-    size_t count = eg_result_count(result) - 1;
-    uint64_t last = read->after;
-    uint64_t bytes = bytes_of(result, &last);
-    bool at_head = count < EG_LOG_PAGE_ROWS && bytes < EG_LOG_PAGE_BYTES;
-    read->head = head.position;
-    read->pruned = head.pruned;
-    read->page = eg_log_page_new(count);
-    if (!read->page)
-        return;
-    read->page->after = read->after;
-    read->page->upto = at_head && head.position > last ? head.position : last;
-    read->page->at_head = at_head;
+    read->head = found.head.position;
+    read->pruned = found.head.pruned;
     /* So that the database works on it meanwhile. */
-    if (read->first && !at_head) {
-        read_ahead(pager, read->selection, last);
+    if (read->first && !found.at_head) {
+        read_ahead(pager, read->selection, found.upto);
         pump(pager);
         if (TAILQ_FIRST(&pager->sent) != read) /* the connection was lost over it */
             return;
     }
-    make_page(pager, read, result);
+    read->page_count = eg_log_pages_make(pager->maker, result, &found, pager->order->tag, read->pages);
+    eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGE_ROWS, (int64_t)eg_result_count(result) - 1);
 }
 
-/* The page is there: tells each request what it means to it. */
+/* The pages are there: the one that has what the request asks for, and what it means to it. */
 static void answer_one(struct eg_log_pager *pager, const struct read *read, struct eg_log_request *request)
 {
-    const struct eg_log_page *page = read->page;
+    size_t i = 0;
+    while (i + 1 < read->page_count && request->after >= read->pages[i]->upto)
+        i++;
+    struct eg_log_page *page = read->pages[i];
     if (request->after > read->head) { /* it was behind a tail that is lost without a trace */
         gap(request, EG_GAP_FAILOVER, read->head);
         answer_at(pager, request, read->head);
     } else if (request->after >= page->upto && !page->at_head) {
-        place(pager, request); /* the page ended earlier than it could */
+        place(pager, request); /* the pages ended earlier than they could */
     } else {
         if (read->pruned > request->after)
             gap(request, EG_GAP_RETENTION, read->pruned);
-        answer(pager, request, read->page);
+        answer(pager, request, page);
     }
 }
 
@@ -369,14 +310,13 @@ static void answer_read(struct eg_log_pager *pager, struct read *read)
 {
     struct eg_log_request *requests = read->first;
     eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGES, 1);
-    eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGE_ROWS, read->page ? (int64_t)read->page->count : 0);
-    if (read->page)
-        eg_log_pages_keep(pager->kept, read->selection, read->page, read->pruned);
+    for (size_t i = read->page_count; i > 0; i--) /* the first one is wanted first: it is the last to be forgotten */
+        eg_log_pages_keep(pager->kept, read->selection, read->pages[i - 1], read->pruned);
     show_kept(pager);
     while (requests) {
         struct eg_log_request *request = requests;
         requests = request->next;
-        if (read->page)
+        if (read->page_count > 0)
             answer_one(pager, read, request);
         else
             answer(pager, request, NULL);
@@ -529,8 +469,9 @@ void eg_log_pager_attached(struct eg_log_pager *pager)
     struct eg_log_request *requests = pager->waiting;
     pager->waiting = NULL;
     pager->last_waiting = &pager->waiting;
-    if (strcmp(pager->mark, now->mark) != 0) {
+    if (strcmp(pager->mark, now->mark) != 0 || strcmp(pager->tag, pager->order->tag) != 0) {
         memcpy(pager->mark, now->mark, sizeof(pager->mark));
+        memcpy(pager->tag, pager->order->tag, sizeof(pager->tag));
         eg_log_pages_forget(pager->kept);
         show_kept(pager);
         place_all(pager, take_queued(pager));
@@ -559,11 +500,12 @@ struct eg_log_pager *eg_log_pager_new(struct eg_loop *loop, const struct eg_conf
     TAILQ_INIT(&pager->ahead);
     TAILQ_INIT(&pager->sent);
     pager->kept = eg_log_pages_kept_new(EG_LOG_PAGES_KEPT_BYTES);
+    pager->maker = eg_log_page_maker_new();
     eg_log_settings(set, &pager->settings);
     eg_log_set_regex(set, &pager->set_regex);
     const struct eg_connection_hooks hooks = {pager, ready, ignore_notification, NULL, result, ignore, idle,
                                               lost,  state, pager->settings.data};
-    if (pager->kept && !pager->settings.failed && !pager->set_regex.failed)
+    if (pager->kept && pager->maker && !pager->settings.failed && !pager->set_regex.failed)
         pager->connection = eg_connection_new(loop, set, "page", &hooks);
     if (pager->connection)
         return pager;
@@ -585,8 +527,7 @@ void eg_log_pager_free(struct eg_log_pager *pager)
             answer(pager, request, NULL);
         }
     eg_log_pages_kept_free(pager->kept);
-    for (size_t i = 0; i < CHANNELS_KEPT; i++)
-        eg_channel_unref(pager->channels[i]);
+    eg_log_page_maker_free(pager->maker);
     eg_buffer_done(&pager->settings);
     eg_buffer_done(&pager->set_regex);
     free(pager);

@@ -2,10 +2,11 @@
  * The SQL of reading the log.
  *
  * Of a selection's channels a page wants the first rows in the order of all of them. That is a merge of many sorted
- * lists, in steps that never fetch much more than the page itself: `first` has the first row of each channel, and the
- * LIMITth of these bounds the page; `early` has of the channels within that bound the first 32 rows each, which bound
- * it anew; `more` goes on with the few channels that have more within that. So a page costs one index probe a channel
- * and some rows beyond, however events are spread over the channels.
+ * lists, and no list may be fetched much further than the page reaches: `first` has the first row of each channel, and
+ * the LIMITth of these bounds the page; `early` has a few rows of each channel within that bound, the fewer the more
+ * channels there are, and bounds it anew; `more` goes on with the channels that have more within that, as far as their
+ * number allows. Should that still cut one off, the page ends there (`cut`). So a page costs one index probe a channel,
+ * and a small multiple of its rows, however events are spread over the channels.
  */
 #include "eventgate/log_query.h"
 
@@ -31,24 +32,32 @@ enum column { POSITION, CHANNEL, TYPE, TIME, TRACE, BYTES, DATA };
     "(SELECT pg_catalog.max(c.pruned) FROM eventgate.channel AS c), "                                                  \
     "(SELECT pg_catalog.max(i.jump_to) FROM eventgate.incarnation AS i), 0)"
 /* The head row, and behind it as many of the rows as the bytes allow. */
-#define RESULT(head, pruned, rows, bytes)                                                                              \
+#define RESULT(head, pruned, cut, rows, bytes)                                                                         \
     "SELECT " head "::pg_catalog.int8 AS pos, " MARK " AS channel, (" pruned ")::pg_catalog.text AS type, "            \
-    "NULL::pg_catalog.timestamptz AS \"time\", NULL::pg_catalog.text AS trace, NULL::pg_catalog.int4 AS bytes, "       \
+    "NULL::pg_catalog.timestamptz AS \"time\", (" cut ")::pg_catalog.text AS trace, NULL::pg_catalog.int4 AS bytes, "  \
     "NULL::pg_catalog.json AS data UNION ALL (SELECT s.pos, s.channel, s.type, s.\"time\", s.trace, s.bytes, s.data "  \
     "FROM (SELECT r.*, pg_catalog.sum(r.bytes) OVER (ORDER BY r.pos ROWS UNBOUNDED PRECEDING) - r.bytes AS before "    \
     "FROM (" rows ") AS r) AS s WHERE s.before < " bytes " ORDER BY s.pos)"
 #define COLUMNS "l.pos, l.channel, l.type, l.\"time\", l.trace, l.bytes, l.data"
+
+#define NO_BOUND "9223372036854775807"
+/* The LIMITth position of a table, or none. */
+#define LIMITTH(table)                                                                                                 \
+    "COALESCE((SELECT p.pos FROM " table " AS p ORDER BY p.pos OFFSET $2::pg_catalog.int8 - 1 LIMIT 1), " NO_BOUND ")"
+/* How many rows of each channel of a table `f` are fetched: more than enough if they had equally many. */
+#define SHARE "LEAST($2::pg_catalog.int8, 1 + 4 * $2::pg_catalog.int8 / GREATEST(pg_catalog.count(f.name), 1))"
 
 static const char attach_sql[] = "SELECT a.version, a.tag, a.mark, a.head, a.jump_froms, a.jump_tos "
                                  "FROM eventgate.attach($1) AS a";
 
 /* $1 position, $2 rows, $3 bytes */
 static const char tail_sql[] =
-    RESULT("NULL", "NULL", "SELECT " COLUMNS " FROM eventgate.log AS l WHERE l.pos > $1 ORDER BY l.pos LIMIT $2", "$3");
+    RESULT("NULL", "NULL", "NULL",
+           "SELECT " COLUMNS " FROM eventgate.log AS l WHERE l.pos > $1 ORDER BY l.pos LIMIT $2", "$3");
 
 /* $1 position, $2 rows, $3 bytes, $4 name */
 static const char one_sql[] = RESULT(
-    HEAD, "SELECT c.pruned FROM eventgate.channel AS c WHERE c.name = $4",
+    HEAD, "SELECT c.pruned FROM eventgate.channel AS c WHERE c.name = $4", "NULL",
     "SELECT " COLUMNS " FROM eventgate.log AS l WHERE l.channel = $4 AND l.pos > $1 ORDER BY l.pos LIMIT $2", "$3");
 
 /* $1 position, $2 rows, $3 bytes, $4 names; $5 least names, $6 bounds of the names, $7 regular expressions of patterns;
@@ -57,33 +66,43 @@ static const char many_sql[] =
     "WITH wanted AS MATERIALIZED ("
     "SELECT c.name, c.pruned FROM eventgate.channel AS c WHERE c.name = ANY ($4) "
     "UNION SELECT c.name, c.pruned FROM ROWS FROM (pg_catalog.unnest($5::pg_catalog.text[]), "
-    "pg_catalog.unnest($6::pg_catalog.text[]), pg_catalog.unnest($7::pg_catalog.text[])) "
-    "AS p (low, high, regex), eventgate.channel AS c "
-    "WHERE c.name >= p.low AND c.name < p.high AND c.name ~ p.regex AND c.name ~ $9 "
+    "pg_catalog.unnest($6::pg_catalog.text[]), pg_catalog.unnest($7::pg_catalog.text[])) AS p (low, high, regex), "
+    "eventgate.channel AS c WHERE c.name >= p.low AND c.name < p.high AND c.name ~ p.regex AND c.name ~ $9 "
     "UNION SELECT c.name, c.pruned FROM pg_catalog.unnest($8::pg_catalog.text[]) AS p (regex), eventgate.channel AS c "
     "WHERE c.name ~ p.regex AND c.name ~ $9), "
     "first AS MATERIALIZED (SELECT w.name, l.pos FROM wanted AS w, LATERAL (SELECT l.pos FROM eventgate.log AS l "
     "WHERE l.channel = w.name AND l.pos > $1 ORDER BY l.pos LIMIT 1) AS l), "
-    "bound AS MATERIALIZED (SELECT COALESCE((SELECT f.pos FROM first AS f ORDER BY f.pos OFFSET $2::pg_catalog.int8 - "
-    "1 LIMIT 1), "
-    "9223372036854775807) AS upto), "
-    "early AS MATERIALIZED (SELECT f.name, l.pos, l.n FROM bound AS b, first AS f, "
-    "LATERAL (SELECT e.pos, pg_catalog.row_number() OVER (ORDER BY e.pos) AS n FROM (SELECT l.pos FROM eventgate.log "
-    "AS l "
-    "WHERE l.channel = f.name AND l.pos >= f.pos AND l.pos <= b.upto ORDER BY l.pos LIMIT 32) AS e) AS l "
-    "WHERE f.pos <= b.upto), "
-    "bound_of_early AS MATERIALIZED (SELECT COALESCE((SELECT e.pos FROM early AS e ORDER BY e.pos OFFSET "
-    "$2::pg_catalog.int8 - 1 LIMIT 1), "
-    "(SELECT b.upto FROM bound AS b)) AS upto), "
-    "more AS MATERIALIZED (SELECT l.pos FROM bound_of_early AS b, early AS e, LATERAL (SELECT l.pos "
-    "FROM eventgate.log AS l WHERE l.channel = e.name AND l.pos > e.pos AND l.pos <= b.upto ORDER BY l.pos LIMIT $2) "
-    "AS l "
-    "WHERE e.n = 32 AND e.pos < b.upto), "
-    "page AS (SELECT a.pos FROM (SELECT e.pos FROM early AS e UNION ALL SELECT m.pos FROM more AS m) AS a "
-    "ORDER BY a.pos LIMIT $2) " RESULT(HEAD, "SELECT pg_catalog.max(w.pruned) FROM wanted AS w",
-                                       "SELECT l.* FROM page AS p, LATERAL (SELECT " COLUMNS
-                                       " FROM eventgate.log AS l WHERE l.pos = p.pos LIMIT 1) AS l",
-                                       "$3");
+    "bound AS MATERIALIZED (SELECT " LIMITTH(
+        "first") " AS upto, " SHARE " AS share FROM first AS f), "
+                 "early AS MATERIALIZED (SELECT f.name, l.pos, l.n FROM first AS f, "
+                 "LATERAL (SELECT e.pos, pg_catalog.row_number() OVER (ORDER BY e.pos) AS n FROM (SELECT l.pos "
+                 "FROM eventgate.log AS l WHERE l.channel = f.name AND l.pos >= f.pos AND l.pos <= (SELECT b.upto FROM "
+                 "bound AS b) "
+                 "ORDER BY l.pos LIMIT (SELECT b.share FROM bound AS b)) AS e) AS l WHERE f.pos <= (SELECT b.upto FROM "
+                 "bound AS b)), "
+                 "bound_of_early AS MATERIALIZED (SELECT " LIMITTH(
+                     "early") " AS upto), "
+                              "longer AS MATERIALIZED (SELECT e.name, e.pos FROM early AS e WHERE e.n = (SELECT "
+                              "b.share FROM bound AS b) "
+                              "AND e.pos < (SELECT b.upto FROM bound_of_early AS b)), "
+                              "bound_of_more AS MATERIALIZED (SELECT " SHARE " AS share FROM longer AS f), "
+                              "more AS MATERIALIZED (SELECT l.pos, l.n FROM longer AS f, "
+                              "LATERAL (SELECT m.pos, pg_catalog.row_number() OVER (ORDER BY m.pos) AS n FROM (SELECT "
+                              "l.pos "
+                              "FROM eventgate.log AS l WHERE l.channel = f.name AND l.pos > f.pos "
+                              "AND l.pos <= (SELECT b.upto FROM bound_of_early AS b) "
+                              "ORDER BY l.pos LIMIT (SELECT b.share FROM bound_of_more AS b)) AS m) AS l), "
+                              "cut AS MATERIALIZED (SELECT pg_catalog.min(m.pos) AS upto FROM more AS m "
+                              "WHERE m.n = (SELECT b.share FROM bound_of_more AS b)), "
+                              "page AS (SELECT a.pos FROM (SELECT e.pos FROM early AS e UNION ALL SELECT m.pos FROM "
+                              "more AS m) AS a "
+                              "WHERE a.pos <= COALESCE((SELECT c.upto FROM cut AS c), " NO_BOUND
+                              ") ORDER BY a.pos LIMIT $2) " RESULT(
+                                  HEAD, "SELECT pg_catalog.max(w.pruned) FROM wanted AS w",
+                                  "SELECT c.upto FROM cut AS c",
+                                  "SELECT l.* FROM page AS p, LATERAL (SELECT " COLUMNS
+                                  " FROM eventgate.log AS l WHERE l.pos = p.pos LIMIT 1) AS l",
+                                  "$3");
 
 /* --- settings and errors -------------------------------------------------------------------------------------------
  */
@@ -206,6 +225,7 @@ int eg_log_read_head(const struct eg_result *result, struct eg_log_head *ret_hea
     ret_head->position = (uint64_t)eg_result_integer(result, 0, POSITION);
     ret_head->mark = eg_result_bytes(result, 0, CHANNEL);
     ret_head->pruned = pruned.data ? strtoull(pruned.data, NULL, 10) : 0;
+    ret_head->cut = eg_result_bytes(result, 0, TRACE).data != NULL;
     return 0;
 }
 
@@ -235,22 +255,23 @@ void eg_log_prepare_pages(struct eg_connection *connection)
 }
 
 /* The three parameters that all have. */
-struct bounds {
+struct numbers {
     char after[8], rows[8], bytes[8];
 };
 
-static void set_bounds(struct bounds *bounds, struct eg_bytes values[3], uint64_t after, uint64_t rows, uint64_t bytes)
+static void set_numbers(struct numbers *numbers, struct eg_bytes values[3], uint64_t after, uint64_t rows,
+                        uint64_t bytes)
 {
-    values[0] = int8_of(after, bounds->after);
-    values[1] = int8_of(rows, bounds->rows);
-    values[2] = int8_of(bytes, bounds->bytes);
+    values[0] = int8_of(after, numbers->after);
+    values[1] = int8_of(rows, numbers->rows);
+    values[2] = int8_of(bytes, numbers->bytes);
 }
 
 void eg_log_send_tail(struct eg_connection *connection, uint64_t after)
 {
-    struct bounds bounds;
+    struct numbers numbers;
     struct eg_bytes values[3];
-    set_bounds(&bounds, values, after, EG_LOG_TAIL_ROWS, EG_LOG_TAIL_BYTES);
+    set_numbers(&numbers, values, after, EG_LOG_TAIL_ROWS, EG_LOG_TAIL_BYTES);
     eg_connection_send(connection, "tail", values, 3);
 }
 
@@ -329,13 +350,27 @@ static int send_many(struct eg_connection *connection, const struct eg_log_selec
     return error;
 }
 
+/* One name: the statement for it alone will do. */
+static bool is_one(const struct eg_log_selection *selection)
+{
+    return selection->count == 1 && !eg_pattern_is_wild(selection->names[0].data, selection->names[0].length);
+}
+
+struct eg_log_bounds eg_log_bounds_of(const struct eg_log_selection *selection)
+{
+    if (is_one(selection))
+        return (struct eg_log_bounds){EG_LOG_PAGE_ROWS, EG_LOG_PAGE_BYTES};
+    return (struct eg_log_bounds){EG_LOG_PAGES_ROWS, EG_LOG_PAGES_BYTES};
+}
+
 int eg_log_send_page(struct eg_connection *connection, const struct eg_log_selection *selection, uint64_t after,
                      struct eg_bytes set_regex)
 {
-    struct bounds bounds;
+    struct numbers numbers;
     struct eg_bytes values[9];
-    set_bounds(&bounds, values, after, EG_LOG_PAGE_ROWS, EG_LOG_PAGE_BYTES);
-    if (selection->count != 1 || eg_pattern_is_wild(selection->names[0].data, selection->names[0].length))
+    const struct eg_log_bounds bounds = eg_log_bounds_of(selection);
+    set_numbers(&numbers, values, after, bounds.rows, bounds.bytes);
+    if (!is_one(selection))
         return send_many(connection, selection, set_regex, values);
     values[3] = selection->names[0];
     eg_connection_send(connection, "one", values, 4);

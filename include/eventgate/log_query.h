@@ -21,6 +21,9 @@
 #define EG_LOG_TAIL_BYTES 4000000u
 #define EG_LOG_PAGE_ROWS 1000u
 #define EG_LOG_PAGE_BYTES 1000000u
+/* Of a read that makes several pages, since it asks more than one channel. */
+#define EG_LOG_PAGES_ROWS 8000u
+#define EG_LOG_PAGES_BYTES 4000000u
 #define EG_LOG_MARK_SIZE 64u
 
 /* For eg_connection_hooks.settings, NUL-terminated: timeouts shorter than the connection's own deadline, so that it is
@@ -56,6 +59,7 @@ struct eg_log_head {
     uint64_t position;
     struct eg_bytes mark;
     uint64_t pruned; /* of a page: the greatest position of its channels that retention has dropped */
+    bool cut;        /* of a page: there is more behind its last row, though it has fewer rows than it may */
 };
 /* Row 0 of every result that has rows; -EINVAL: it isn't. */
 int eg_log_read_head(const struct eg_result *result, struct eg_log_head *ret_head) EG_MUST_CHECK;
@@ -73,6 +77,12 @@ void eg_log_send_tail(struct eg_connection *connection, uint64_t after);
 void eg_log_prepare_pages(struct eg_connection *connection);
 int eg_log_send_page(struct eg_connection *connection, const struct eg_log_selection *selection, uint64_t after,
                      struct eg_bytes set_regex) EG_MUST_CHECK;
+
+/* The bounds of that result. */
+struct eg_log_bounds {
+    uint64_t rows, bytes;
+};
+struct eg_log_bounds eg_log_bounds_of(const struct eg_log_selection *selection);
 
 /* Appends a regular expression (PostgreSQL's) that matches the names that the pattern does. */
 void eg_log_add_regex(struct eg_buffer *buffer, const char *pattern, size_t length);
