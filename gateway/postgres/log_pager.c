@@ -306,6 +306,12 @@ static void answer_one(struct eg_log_pager *pager, const struct read *read, stru
     }
 }
 
+/* The database's encoding has no such name (class 22: the data is at fault), so there can be no event of it. */
+static bool is_impossible_name(const struct read *read)
+{
+    return read->selection->count == 1 && strncmp(read->error.sqlstate, "22", 2) == 0;
+}
+
 static void answer_read(struct eg_log_pager *pager, struct read *read)
 {
     struct eg_log_request *requests = read->first;
@@ -318,6 +324,8 @@ static void answer_read(struct eg_log_pager *pager, struct read *read)
         requests = request->next;
         if (read->page_count > 0)
             answer_one(pager, read, request);
+        else if (read->failed && is_impossible_name(read))
+            answer_at(pager, request, pager->order->position);
         else
             answer(pager, request, NULL);
     }
@@ -345,7 +353,7 @@ static void finish_read(struct eg_log_pager *pager)
         ask_again(pager, read);
         eg_log_reader_doubt(pager->reader);
         eg_connection_fail(pager->connection, "it reads another incarnation of the log than the set's reader");
-    } else if (read->failed && pager->failures < FAILURES_MAX) {
+    } else if (read->failed && pager->failures < FAILURES_MAX && !is_impossible_name(read)) {
         ask_again(pager, read);
     } else {
         answer_read(pager, read);

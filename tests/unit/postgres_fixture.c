@@ -8,6 +8,9 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <libpq-fe.h>
+
+#include "eventgate/schema_script.h"
 
 #define DEADLINE_MS 20000u
 
@@ -69,8 +72,8 @@ struct eg_config *postgres_config(const char *database, const char *live, const 
     struct eg_config *config;
     struct eg_error error;
     int length = snprintf(text, sizeof(text),
-                          "[set unit]\npostgres = host=%s user=postgres dbname=%s\nlive = %s\nquery_timeout = 2s\n%s",
-                          folder, database, live, more);
+                          "[set unit]\npostgres = host=%s user=postgres dbname=%s\n%s%s\nquery_timeout = 2s\n%s",
+                          folder, database, live[0] ? "live = " : "", live, more);
     assert_int_equal(eg_config_parse(text, (size_t)length, &config, &error), 0);
     return config;
 }
@@ -86,6 +89,45 @@ void postgres_run(const char *database, const char *sql)
     snprintf(command, sizeof(command), "psql -qX -v ON_ERROR_STOP=1 -h %%1$s -U postgres -d %s -f %%1$s/run.sql",
              database);
     assert_int_equal(shell(command, ""), 0);
+}
+
+static PGconn *connect_to(const char *database)
+{
+    char conninfo[160];
+    snprintf(conninfo, sizeof(conninfo), "host=%s user=postgres dbname=%s client_encoding=UTF8", folder, database);
+    PGconn *conn = PQconnectdb(conninfo);
+    assert_int_equal(PQstatus(conn), CONNECTION_OK);
+    return conn;
+}
+
+char *postgres_ask(const char *database, const char *sql)
+{
+    PGconn *conn = connect_to(database);
+    PGresult *result = PQexec(conn, sql);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK)
+        fail_msg("%s", PQerrorMessage(conn));
+    assert_int_equal(PQntuples(result), 1);
+    char *value = strdup(PQgetvalue(result, 0, 0));
+    PQclear(result);
+    PQfinish(conn);
+    return value;
+}
+
+static void ignore_notice(void *context, const PGresult *result)
+{
+    (void)context, (void)result;
+}
+
+void postgres_install(const char *database)
+{
+    PGconn *conn = connect_to(database);
+    PQsetNoticeReceiver(conn, ignore_notice, NULL);
+    PQclear(PQexec(conn, "DROP SCHEMA IF EXISTS eventgate CASCADE"));
+    PGresult *result = PQexec(conn, eg_schema_script);
+    if (PQresultStatus(result) != PGRES_COMMAND_OK)
+        fail_msg("%s", PQerrorMessage(conn));
+    PQclear(result);
+    PQfinish(conn);
 }
 
 void turn_until(struct eg_loop *loop, const bool *condition)

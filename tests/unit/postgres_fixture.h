@@ -14,11 +14,18 @@ int postgres_stop(void **state);
 void postgres_halt(void);
 void postgres_resume(void);
 
-/* A set that reads from a database of it: names and patterns separated by commas; short times. */
+/* A set that reads from a database of it: names and patterns separated by commas, or "" for no live
+ * channels; short times. */
 struct eg_config *postgres_config(const char *database, const char *live, const char *more);
 
 /* Runs SQL by psql in `database`; asserts that it succeeds. */
 void postgres_run(const char *database, const char *sql);
+
+/* The same for what returns one value; the caller's, to be freed. */
+char *postgres_ask(const char *database, const char *sql);
+
+/* Installs schema eventgate, or makes it anew where it is. */
+void postgres_install(const char *database);
 
 /* Turns the loop until `*condition`; fails the test after 20 s. */
 void turn_until(struct eg_loop *loop, const bool *condition);

@@ -1,0 +1,52 @@
+/* Looking after a real log. */
+#include "eventgate/log_keeper.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "postgres_fixture.h"
+
+static bool asked(const char *sql)
+{
+    char *value = postgres_ask("postgres", sql);
+    bool yes = strcmp(value, "t") == 0;
+    free(value);
+    return yes;
+}
+
+static void it_has_the_next_partition_made(void **state)
+{
+    (void)state;
+    postgres_install("postgres");
+    postgres_run("postgres", "SELECT eventgate.publish('a', '1')");
+    struct eg_config *config = postgres_config("postgres", "live", "durable = a\n");
+    struct eg_loop *loop = eg_loop_new();
+    struct eg_metrics *metrics = eg_metrics_new("unit");
+    struct eg_log_keeper *keeper = eg_log_keeper_new(loop, &config->sets[0], metrics);
+    assert_non_null(keeper);
+    uint64_t end_ms = eg_monotonic_ms() + 20000;
+    while (!asked("SELECT count(*) >= 2 FROM pg_inherits WHERE inhparent = 'eventgate.log'::regclass")) {
+        eg_loop_turn(loop, 50);
+        assert_true(eg_monotonic_ms() < end_ms);
+    }
+    while (eg_metrics_sum(EG_METRIC_LOG_MAINTAINED) == 0)
+        eg_loop_turn(loop, 50);
+    eg_log_keeper_free(keeper);
+    eg_metrics_free(metrics);
+    eg_loop_free(loop);
+    eg_config_free(config);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_has_the_next_partition_made),
+    };
+    eg_log_configure(EG_LOG_ERROR, EG_LOG_TEXT);
+    return cmocka_run_group_tests(tests, postgres_start, postgres_stop);
+}
