@@ -202,7 +202,7 @@ BEGIN
     IF getdatabaseencoding() = 'SQL_ASCII' THEN
         PERFORM eventgate.check_encoding(VARIADIC datas || types || traces);
     END IF;
-    IF octet_length(array_to_string(datas, '')) > 8192 THEN
+    IF pg_column_size(datas) > 8192 THEN
         PERFORM eventgate.check_size((SELECT max(octet_length(d)) FROM unnest(datas) AS d));
     END IF;
     IF array_remove(types, NULL) <> '{}' THEN

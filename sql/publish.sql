@@ -28,8 +28,8 @@ DECLARE
     me xid8 := pg_current_xact_id();
     n bigint := nextval('eventgate.pending_seq');
 BEGIN
-    INSERT INTO eventgate.pending (xact, n, channel, type, key, trace, data)
-        SELECT me, nextval('eventgate.pending_seq'), u.channel, u.type, u.key, u.trace, u.data
+    INSERT INTO eventgate.pending (xact, n, channel, type, key, trace, bytes, data)
+        SELECT me, nextval('eventgate.pending_seq'), u.channel, u.type, u.key, u.trace, octet_length(u.data::text), u.data
         FROM unnest(channels, datas, types, keys, traces) AS u(channel, data, type, key, trace);
     PERFORM eventgate.enter(me, n);
 END
@@ -47,6 +47,7 @@ DECLARE
     problem text := eventgate.name_problem(channel);
     me xid8 := pg_current_xact_id();
     n bigint := nextval('eventgate.pending_seq');
+    bytes integer := octet_length(data::text);
 BEGIN
     IF problem IS NOT NULL THEN
         RAISE 'The channel''s name % %.', coalesce(quote_literal(left(channel, 200)), ''), problem
@@ -57,8 +58,8 @@ BEGIN
     IF getdatabaseencoding() = 'SQL_ASCII' THEN
         PERFORM eventgate.check_encoding(data::text, type, trace);
     END IF;
-    IF octet_length(data::text) > 8192 THEN
-        PERFORM eventgate.check_size(octet_length(data::text));
+    IF bytes > 8192 THEN
+        PERFORM eventgate.check_size(bytes);
     END IF;
     IF type IS NOT NULL THEN
         PERFORM eventgate.check_texts('type', ARRAY[type], 200);
@@ -69,8 +70,8 @@ BEGIN
     IF trace IS NOT NULL THEN
         PERFORM eventgate.check_texts('trace', ARRAY[trace], 255);
     END IF;
-    INSERT INTO eventgate.pending (xact, n, channel, type, key, trace, data)
-        VALUES (me, n, channel, type, key, trace, data);
+    INSERT INTO eventgate.pending (xact, n, channel, type, key, trace, bytes, data)
+        VALUES (me, n, channel, type, key, trace, bytes, data);
     PERFORM eventgate.enter(me, n);
 END
 $$;
@@ -138,11 +139,11 @@ DECLARE
 BEGIN
     WITH gone AS (
         DELETE FROM eventgate.pending AS p WHERE p.xact = me AND p.n >= from_n
-            RETURNING p.n, p.channel, p.type, p.trace, p.data
+            RETURNING p.n, p.channel, p.type, p.trace, p.bytes, p.data
     )
     INSERT INTO eventgate.log (pos, channel, type, "time", trace, bytes, data)
-        SELECT first - 1 + row_number() OVER (ORDER BY g.n), g.channel, g.type, now_, g.trace,
-            octet_length(g.data::text), g.data
+        SELECT first - 1 + row_number() OVER (ORDER BY g.n), g.channel, g.type, now_, g.trace, g.bytes,
+            g.data
         FROM gone AS g;
     GET DIAGNOSTICS count = ROW_COUNT;
     IF count > 1 THEN

@@ -39,15 +39,23 @@ CREATE SEQUENCE IF NOT EXISTS eventgate.position_seq MINVALUE 0 START 0 MAXVALUE
 
 -- Partition log_N holds segment N: positions N * 2^33 to (N + 1) * 2^33 - 1. A rotation goes on in the next segment.
 -- Indexes are each partition's own: with indexes of the whole, a dump could not be loaded behind CREATE EXTENSION.
-CREATE TABLE IF NOT EXISTS eventgate.log (
-    pos bigint NOT NULL,
-    channel text COLLATE "C" NOT NULL,
-    type text,
-    "time" timestamptz NOT NULL,
-    trace text,
-    bytes integer NOT NULL,
-    data json NOT NULL
-) PARTITION BY RANGE (pos);
+-- Data isn't compressed: that took most of the time of appending large events, for which others wait.
+DO $do$
+BEGIN
+    IF to_regclass('eventgate.log') IS NULL THEN
+        CREATE TABLE eventgate.log (
+            pos bigint NOT NULL,
+            channel text COLLATE "C" NOT NULL,
+            type text,
+            "time" timestamptz NOT NULL,
+            trace text,
+            bytes integer NOT NULL,
+            data json NOT NULL
+        ) PARTITION BY RANGE (pos);
+        ALTER TABLE eventgate.log ALTER data SET STORAGE EXTERNAL;
+    END IF;
+END
+$do$;
 
 -- Every channel that ever had an event; `pruned`: its last position that retention has dropped.
 CREATE TABLE IF NOT EXISTS eventgate.channel (
@@ -95,16 +103,24 @@ CREATE TABLE IF NOT EXISTS eventgate.key (
 );
 
 -- What publish() has taken and the commit appends. Nothing of it outlives its transaction, so it needs no WAL.
-CREATE UNLOGGED TABLE IF NOT EXISTS eventgate.pending (
-    xact xid8 NOT NULL,
-    n bigint NOT NULL,
-    channel text NOT NULL,
-    type text,
-    key text,
-    trace text,
-    data json NOT NULL,
-    PRIMARY KEY (xact, n)
-);
+DO $do$
+BEGIN
+    IF to_regclass('eventgate.pending') IS NULL THEN
+        CREATE UNLOGGED TABLE eventgate.pending (
+            xact xid8 NOT NULL,
+            n bigint NOT NULL,
+            channel text NOT NULL,
+            type text,
+            key text,
+            trace text,
+            bytes integer NOT NULL,
+            data json NOT NULL,
+            PRIMARY KEY (xact, n)
+        );
+        ALTER TABLE eventgate.pending ALTER data SET STORAGE EXTERNAL;
+    END IF;
+END
+$do$;
 CREATE SEQUENCE IF NOT EXISTS eventgate.pending_seq CACHE 1000;
 
 -- What is to be appended at a commit: that of transaction `xact` from `n` on. Stage 2: the transaction's other deferred

@@ -49,7 +49,7 @@ SELECT throws_ok($$LOCK TABLE eventgate.turn IN ACCESS SHARE MODE$$, '42501', NU
 SELECT throws_ok($$SELECT FROM eventgate.log$$, '42501', NULL, 'a publisher: reading the log');
 SELECT throws_ok($$INSERT INTO eventgate.log VALUES (9, 'a', NULL, now(), NULL, 1, '1')$$, '42501', NULL,
     'a publisher: writing to the log');
-SELECT throws_ok($$INSERT INTO eventgate.pending VALUES ('1', 1, 'a', NULL, NULL, NULL, '1')$$, '42501', NULL,
+SELECT throws_ok($$INSERT INTO eventgate.pending VALUES ('1', 1, 'a', NULL, NULL, NULL, 1, '1')$$, '42501', NULL,
     'a publisher: writing to what is pending');
 SELECT throws_ok($$SELECT nextval('eventgate.position_seq')$$, '42501', NULL, 'a publisher: the sequence');
 SELECT throws_ok($$SELECT eventgate.take_turn()$$, '42501', NULL, 'a publisher: take_turn()');
