@@ -400,6 +400,28 @@ def test_a_repeat_after_an_unknown_outcome_is_published_once(start_gateway, make
     assert {int(data): pos for pos, data in rows} == {n: position(event_id) for n, event_id in acknowledged.items()}
 
 
+def test_a_batch_of_unknown_outcome_can_be_sent_again(start_gateway, make_proxy, postgres, durable_gateway, durable_channel, channel):
+    proxy = make_proxy(postgres.socket)
+    gateway = start_gateway("--durable", "d/**", "--query-timeout", "60s", database=over_tcp(proxy)).wait_ready()
+    listener = Listener(postgres, channel)
+    body = batch((durable_channel, 1, {"key": "k"}), (channel, "live"))
+    proxy.stall()
+    with Connection(gateway.address) as connection:
+        connection.request("POST", "/events", body, **JSON)
+        until(lambda: gateway.metric("eventgate_append_queue_items") == 1, "it waits")
+        proxy.cut()
+        sentence = refused(connection.response(), 503, "outcome-unknown")
+    assert '"key"' in sentence and "live ones were not" in sentence
+    proxy.flow()
+    gateway.wait_ready()
+    answer = post_batch(gateway, body)
+    assert [row["status"] for row in answer.json()["results"]] == [201, 202]
+    gateway.publish(channel, "marker")
+    assert listener.take(2) == [(channel, "live"), (channel, "marker")]
+    assert log(postgres, durable_channel) == ["1"]
+    listener.connection.close()
+
+
 def is_201(answer):
     return answer if answer.status == 201 else None
 
