@@ -291,6 +291,8 @@ void eg_subscriber_cursor(const struct eg_subscriber *subscriber, const struct e
         position = subscriber->position;
     else if (position < subscriber->log_after)
         position = subscriber->log_after;
+    if (place + 1 == subscriber->next && position < subscriber->position)
+        position = subscriber->position;
     eg_journal_cursor(journal, place, position, ret_cursor);
 }
 

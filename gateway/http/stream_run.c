@@ -2,8 +2,9 @@
  * Runs of frames.
  *
  * Invariant: a run that has a channel is the answer to any need of that channel, place, format and chunking for as long
- * as the journal's head is `head`, since all from `from` to `head` is then still as it was when the run was collected.
- * The channel says which journal, and stands for the only one of the subscriber.
+ * as the journal's head is `head`, since all from `from` to `head` is then still as it was when the run was collected;
+ * but of who has read the log further than the journal. The channel says which journal, and stands for the only one of
+ * the subscriber.
  */
 #include "eventgate/stream_run.h"
 
@@ -81,11 +82,18 @@ static int collect(struct eg_stream_run *run, const struct eg_stream_need *need)
 
 /* --- sharing ----------------------------------------------------------------------------------------------------- */
 
+/* Has the subscriber had, from the log, some of what stands at its place or behind it? */
+static bool is_ahead(const struct eg_stream_need *need)
+{
+    const struct eg_subscriber *subscriber = need->subscriber;
+    return eg_journal_position_at(need->journal, subscriber->next - 1) < subscriber->log_after;
+}
+
 /* The channel or pattern whose streams may need the same; 0: nobody else does. */
 static uint64_t shared_channel(const struct eg_stream_need *need)
 {
     const struct eg_subscriber *subscriber = need->subscriber;
-    return need->offset == 0 && subscriber->link_count == 1 ? subscriber->links[0].channel->id : 0;
+    return need->offset == 0 && subscriber->link_count == 1 && !is_ahead(need) ? subscriber->links[0].channel->id : 0;
 }
 
 static bool is_for(const struct eg_stream_run *run, const struct eg_stream_need *need, uint64_t channel)

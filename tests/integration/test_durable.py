@@ -17,6 +17,12 @@ def database(postgres):
     one.drop()
 
 
+def dump_schema(database):
+    dump = f"{database.server.folder}/{database.name}.dump"
+    database.server.run("pg_dump", "--dbname", database.conninfo, "--schema=eventgate", "--file", dump)
+    return dump
+
+
 def reload_schema(database, dump):
     """In place of the schema that is there, what pg_dump has written."""
     database.psql("-q", "-1", "-v", "ON_ERROR_STOP=1", "-c", "drop schema eventgate cascade", "-f", dump)
@@ -25,8 +31,7 @@ def reload_schema(database, dump):
 @pytest.mark.parametrize("isolation", ("repeatable read", "serializable"))
 def test_a_snapshot_older_than_a_reload_reuses_no_position(database, isolation):
     database.sql("select eventgate.publish('a', '1')")
-    dump = f"{database.server.folder}/{database.name}.dump"
-    database.server.run("pg_dump", "--dbname", database.conninfo, "--schema=eventgate", "--file", dump)
+    dump = dump_schema(database)
     database.sql("select eventgate.publish('a', '2')")
     lost = database.value("select eventgate.position()")
     old = database.session(isolation=isolation)
@@ -89,3 +94,21 @@ def test_an_idle_cursor_passes_what_other_sets_have_published(start_gateway, pos
         while str(position) not in item.text:
             assert item.kind == "cursor", item
             item = stream.read()
+
+
+def test_the_gap_of_a_lost_tail_begins_where_the_client_is(start_gateway, database):
+    """An idle client, whose cursor has moved on with what others publish."""
+    gateway = start_gateway("--heartbeat", "100ms", database=database, durable="d/**").wait_ready()
+    database.sql("select eventgate.publish('d/a', '1')")
+    with gateway.stream("/channels/d/a?after=earliest") as stream:
+        stream.event()
+        dump = dump_schema(database)
+        database.sql("select eventgate.publish('d/b', '2'), eventgate.publish('elsewhere', '3')")
+        lost = database.value("select eventgate.position()")
+        told = stream.cursor()
+        while not told.partition("~")[0].endswith(f".{lost}"):
+            told = stream.cursor()
+        reload_schema(database, dump)
+        gap = stream.gap()
+        assert gap["reason"] == "failover"
+        assert gap["from"] == told

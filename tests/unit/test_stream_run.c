@@ -322,6 +322,41 @@ static void who_needs_the_same_gets_it_in_one_piece(void **state)
             }
 }
 
+static void append_row(struct fixture *fixture, const struct eg_journal_channel *channel, uint64_t position)
+{
+    struct eg_cursor cursor = {.tag = "log", .has_position = true, .position = position};
+    const struct eg_event_row row = {.cursor = cursor, .place = ++fixture->head, .data = {"1", 1}};
+    struct eg_event *event = eg_event_new_durable(channel->channel, &row);
+    assert_non_null(event);
+    assert_int_equal(eg_journal_append_event(fixture->journal, event), 0);
+}
+
+/* A reader that has had everything of the log up to `position`, perhaps more than the journal. */
+static struct eg_stream_need need_behind(struct fixture *fixture, struct eg_journal_channel *channel, uint64_t position)
+{
+    struct eg_subscriber *reader = &fixture->readers[fixture->reader_count++];
+    reader->hears_log = true;
+    assert_int_equal(eg_subscribers_add(fixture->subscribers, reader, &channel, 1,
+                                        (struct eg_subscriber_start){.place = fixture->head, .position = position}),
+                     0);
+    return (struct eg_stream_need){.journal = fixture->journal, .subscriber = reader, .format = sse, .chunked = true};
+}
+
+/* Two readers stand at one place, but one has read the log further than the journal. */
+static void what_a_reader_has_from_the_log_does_not_come_again(void **state)
+{
+    struct fixture *fixture = *state;
+    eg_journal_set_log(fixture->journal, "log", 10, NULL);
+    struct eg_stream_need ahead = need_behind(fixture, fixture->a, 12), all = need_behind(fixture, fixture->a, 10);
+    uint64_t first = fixture->head + 1;
+    for (uint64_t position = 11; position <= 13; position++)
+        append_row(fixture, fixture->a, position);
+    assert_int_equal(ahead.subscriber->next, all.subscriber->next);
+    assert_sends_places(fixture, &all, first, first + 2, 3);
+    assert_sends_places(fixture, &ahead, first + 2, first + 2, 1);
+    assert_sends_places(fixture, &all, first, first + 2, 3);
+}
+
 static void a_run_of_one_frame_is_shared_as_it_is(void **state)
 {
     struct fixture *fixture = *state;
@@ -552,6 +587,7 @@ int main(void)
         TEST(a_run_has_at_most_so_many_frames),
         TEST(a_run_ends_with_the_frame_that_reaches_its_bytes),
         TEST(who_needs_the_same_gets_it_in_one_piece),
+        TEST(what_a_reader_has_from_the_log_does_not_come_again),
         TEST(a_run_of_one_frame_is_shared_as_it_is),
         TEST(who_needs_something_else_gets_a_run_of_its_own),
         TEST(readers_of_several_channels_share_nothing),
