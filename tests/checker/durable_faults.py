@@ -151,5 +151,6 @@ def configure(world, name, value):
 def maintain(world):
     """As one more that looks after the log; true, so that it can be waited with."""
     with contextlib.suppress(psycopg2.errors.LockNotAvailable):
-        world.postgres.sql("select * from eventgate.maintain()")
+        r = world.postgres.sql("select * from eventgate.maintain()")
+        print(r, world.floor(), world.archived(), flush=True)
     return True
