@@ -453,6 +453,28 @@ def test_a_crash_of_one_backend_loses_nothing_and_is_no_jump(fragile):
     assert len(jumps(database)) == 1
 
 
+def test_a_synchronous_standby_that_hangs_stops_publishing_but_not_reading(fragile, background):
+    database = Database(fragile)
+    database.sql("select eventgate.publish('a', '1')")
+    fragile.sql("alter system set synchronous_standby_names = 'absent'")
+    fragile.sql("select pg_reload_conf()")
+    try:
+        until(lambda: database.value("show synchronous_standby_names") == "absent", "the standby is waited for")
+        first = database.session()
+        waiting = [background.submit(first.publish, "a", "2")]
+        until(lambda: database.sql("select 1 from pg_stat_activity where pid = %s and wait_event = 'SyncRep'", first.pid),
+              "the commit waits for the standby")
+        waiting.append(background.submit(database.session().publish, "a", "3"))
+        first.until_waiting(database)
+        assert data_of(database) == ["1"]
+    finally:
+        fragile.sql("alter system reset synchronous_standby_names")
+        fragile.sql("select pg_reload_conf()")
+    for commit in waiting:
+        commit.result(20)
+    assert data_of(database) == ["1", "2", "3"]
+
+
 def test_a_promoted_standby_with_a_lost_tail_jumps_over_it(fragile):
     database = Database(fragile)
     database.sql("select eventgate.publish('a', '1')")
@@ -462,8 +484,7 @@ def test_a_promoted_standby_with_a_lost_tail_jumps_over_it(fragile):
         standby.settings = [setting for setting in standby.settings if "primary_conninfo" not in setting]
         database.sql("select eventgate.publish('a', '2'), eventgate.publish('a', '3')")
         standby.start()
-        copy = Database.__new__(Database)
-        copy.server, copy.name, copy.open = standby, database.name, []
+        copy = Database(standby, name=database.name, existing=True)
         assert data_of(copy) == ["1"]
         assert copy.value("select eventgate.position()") == 1
         standby.promote()

@@ -188,8 +188,7 @@ def test_uninstalling_is_to_drop_the_schema(empty):
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP"])
 def test_databases_with_other_encodings(server, encoding):
     server.sql(f"create database other encoding {encoding} lc_collate 'C' lc_ctype 'C' template template0")
-    database = Database.__new__(Database)
-    database.server, database.name, database.open = server, "other", []
+    database = Database(server, name="other", existing=True)
     try:
         database.install()
         session = database.session()

@@ -48,12 +48,14 @@ def version():
 
 
 class Database:
-    """A database of a server, with the schema installed by its `owner`."""
+    """A database of a server, with the schema installed by its `owner`; `existing`: one that is there already."""
 
-    def __init__(self, server, template=None, name=None, owner="postgres", installed=True):
+    def __init__(self, server, template=None, name=None, owner="postgres", installed=True, existing=False):
         self.server = server
         self.name = name or f"d{next(numbers)}"
         self.open = []
+        if existing:
+            return
         server.sql(f"create database {self.name} owner {owner}" + (f" template {template}" if template else ""))
         if installed and not template:
             self.install(owner)
