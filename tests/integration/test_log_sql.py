@@ -462,8 +462,8 @@ def test_a_synchronous_standby_that_hangs_stops_publishing_but_not_reading(fragi
         until(lambda: database.value("show synchronous_standby_names") == "absent", "the standby is waited for")
         first = database.session()
         waiting = [background.submit(first.publish, "a", "2")]
-        until(lambda: database.sql("select 1 from pg_stat_activity where pid = %s and wait_event = 'SyncRep'", first.pid),
-              "the commit waits for the standby")
+        wait_event = "select wait_event from pg_stat_activity where pid = %s"
+        until(lambda: database.value(wait_event, first.pid) == "SyncRep", "the commit waits for the standby")
         waiting.append(background.submit(database.session().publish, "a", "3"))
         first.until_waiting(database)
         assert data_of(database) == ["1"]
