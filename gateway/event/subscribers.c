@@ -103,9 +103,9 @@ static void begin(struct eg_subscriber *subscriber, const struct eg_journal *jou
 {
     subscriber->next = start.place + 1;
     subscriber->position = start.position;
-    subscriber->behind = subscriber->hears_log && start.behind;
     subscriber->live_after = subscriber->hears_live ? start.place : 0;
-    if (subscriber->hears_log && !start.behind)
+    subscriber->behind = subscriber->hears_log && start.position < eg_journal_log_floor(journal);
+    if (subscriber->hears_log && !subscriber->behind)
         join(subscriber, journal);
     subscriber->lagging = subscriber->behind || subscriber->next <= eg_journal_head(journal);
 }
@@ -284,12 +284,12 @@ uint64_t eg_subscriber_place(const struct eg_subscriber *subscriber, const struc
 void eg_subscriber_cursor(const struct eg_subscriber *subscriber, const struct eg_journal *journal, uint64_t place,
                           struct eg_cursor *ret_cursor)
 {
-    uint64_t position = eg_journal_position_at(journal, place);
+    uint64_t position = subscriber->position;
+    if (!subscriber->behind && place + 1 >= eg_journal_tail(journal))
+        position = eg_journal_position_at(journal, place);
     if (place < subscriber->live_after)
         place = subscriber->live_after;
-    if (subscriber->behind)
-        position = subscriber->position;
-    else if (position < subscriber->log_after)
+    if (!subscriber->behind && position < subscriber->log_after)
         position = subscriber->log_after;
     if (place + 1 == subscriber->next && position < subscriber->position)
         position = subscriber->position;
@@ -314,6 +314,13 @@ void eg_subscriber_advance(struct eg_subscriber *subscriber, const struct eg_jou
     uint64_t position = eg_journal_position_at(journal, place);
     if (position > subscriber->position)
         subscriber->position = position;
+}
+
+void eg_subscriber_pass(struct eg_subscriber *subscriber, const struct eg_journal *journal, uint64_t place)
+{
+    uint64_t tail = eg_journal_tail(journal);
+    subscriber->live_after = subscriber->hears_live ? place : 0;
+    subscriber->next = subscriber->hears_log && !subscriber->behind && tail <= place ? tail : place + 1;
 }
 
 void eg_subscriber_catch_up(struct eg_subscriber *subscriber, const struct eg_journal *journal)

@@ -227,26 +227,24 @@ static bool position_of(const struct eg_worker_set *set, const struct eg_cursor 
 static int begin_log_at_cursor(const struct eg_worker_set *set, const struct eg_hold *hold,
                                const struct eg_cursor *cursor, bool looked, struct eg_beginning *beginning)
 {
-    uint64_t head = eg_journal_position(set->journal), position;
+    const struct eg_log_jumps *jumps = eg_journal_jumps(set->journal);
+    uint64_t head = eg_log_jumps_follow(jumps, eg_journal_position(set->journal)), position;
     if (!position_of(set, cursor, &position)) {
         begin_log_behind_gap(hold, EG_GAP_UNKNOWN, head, beginning);
         return 0;
     }
-    const struct eg_log_jump *jump = eg_log_jumps_inside(eg_journal_jumps(set->journal), position);
-    if (jump) {
-        position = jump->to;
-        begin_log_behind_gap(hold, EG_GAP_FAILOVER, position, beginning);
-    } else {
-        position = eg_log_jumps_follow(eg_journal_jumps(set->journal), position);
-    }
-    if (position > head && !looked)
-        return -EINPROGRESS;
-    if (position > head) { /* it isn't in the log */
-        begin_log_behind_gap(hold, EG_GAP_FAILOVER, head, beginning);
+    const struct eg_log_jump *jump = eg_log_jumps_inside(jumps, position);
+    bool lost = jump != NULL;
+    position = eg_log_jumps_follow(jumps, lost ? jump->to : position);
+    if (position > head) {
+        if (!looked)
+            return -EINPROGRESS;
+        lost = true; /* it isn't in the log */
         position = head;
     }
+    if (lost)
+        begin_log_behind_gap(hold, EG_GAP_FAILOVER, position, beginning);
     beginning->start.position = position;
-    beginning->start.behind = position < eg_journal_log_floor(set->journal);
     return 0;
 }
 
@@ -260,7 +258,6 @@ static int begin_log(const struct eg_worker_set *set, const struct eg_hold *hold
     switch (request->after) {
     case EG_AFTER_EARLIEST:
         beginning->start.position = 0;
-        beginning->start.behind = true;
         return 0;
     case EG_AFTER_CURSOR:
         return begin_log_at_cursor(set, hold, &request->cursor, looked, beginning);
@@ -296,6 +293,7 @@ int eg_beginning_decide(const struct eg_worker_set *set, const struct eg_hold *h
     beginning.missed.position = beginning.start.position;
     if (beginning.missed.place == 0)
         beginning.missed.place = beginning.start.place;
+    memcpy(beginning.tag, eg_journal_tag(set->journal), sizeof(beginning.tag));
     *ret_beginning = beginning;
     return 0;
 }

@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -200,7 +201,7 @@ static enum eg_sent flush_round(struct eg_stream *stream, bool *ret_done)
         return eg_stream_say_passed_by(stream) ? EG_SENT_ALL : EG_SENT_FAILED;
     if (subscriber->behind)
         return eg_stream_send_behind(stream, ret_done);
-    if (may_be_unsteady(subscriber)) {
+    if (may_be_unsteady(subscriber) && !eg_subscriber_is_steady(subscriber, journal, subscriber->next)) {
         sent = eg_stream_send_unsteady(stream, &none);
         if (sent != EG_SENT_ALL || !none)
             return sent;
@@ -223,6 +224,8 @@ static void block(struct eg_stream *stream)
 static void flush(struct eg_subscriber *subscriber)
 {
     struct eg_stream *stream = EG_CONTAINER_OF(subscriber, struct eg_stream, subscriber);
+    if (stream->blocked)
+        return; /* until there is room */
     for (int round = 0; round < FLUSH_ROUNDS; round++) {
         bool done;
         switch (flush_round(stream, &done)) {
@@ -356,7 +359,10 @@ static void taken(struct eg_exchange *exchange, int fd)
     struct eg_subscription *subscription = exchange->state;
     struct eg_worker *worker = subscription->set->worker;
     subscription->exchange = NULL;
-    struct eg_stream *stream = stream_new(subscription, exchange, fd);
+    bool stale = subscription->hold.selection &&
+                 strcmp(subscription->beginning.tag, eg_journal_tag(subscription->set->journal)) != 0;
+    /* Another log since it was decided where to begin: the client comes back with the cursor that it has. */
+    struct eg_stream *stream = stale ? NULL : stream_new(subscription, exchange, fd);
     if (!stream) {
         close(fd);
         eg_client_free(exchange->client);

@@ -140,17 +140,23 @@ enum eg_sent eg_stream_send_behind(struct eg_stream *stream, bool *ret_done)
 void eg_stream_page_arrived(struct eg_catchup *catchup, const struct eg_log_request *answer)
 {
     struct eg_stream *stream = EG_CONTAINER_OF(catchup, struct eg_stream, catchup);
-    uint64_t position = stream->subscriber.position;
+    uint64_t goes_on = stream->subscriber.position;
     if (!catchup->page) { /* out of memory: the client comes back with its cursor */
         stream->ending = true;
     } else {
-        if (answer->gap_to > position && !stream->asked_for_all) {
+        if (answer->gap_to > 0)
+            goes_on = answer->gap_to;
+        if (stream->asked_for_all) {
+            stream->subscriber.position = goes_on;
+        } else if (answer->gap_to > 0) {
             stream->log_gap = answer->gap_to;
             stream->log_gap_reason = answer->gap_reason;
         }
         stream->asked_for_all = false;
-        catchup->next = eg_log_page_find(catchup->page, answer->gap_to > position ? answer->gap_to : position);
+        catchup->next = eg_log_page_find(catchup->page, goes_on);
     }
-    if (!stream->blocked)
+    if (stream->blocked)
+        eg_catchup_drop_page(catchup); /* a slow reader holds none */
+    else
         eg_subscribers_dirty(stream->set->subscribers, &stream->subscriber);
 }

@@ -91,9 +91,7 @@ bool eg_stream_say_passed_by(struct eg_stream *stream)
         place = subscriber->live_after;
     if (eg_missed_since(stream->set, &stream->hold, place, EG_GAP_SLOW, &missed, &place) != 0)
         return false;
-    subscriber->next = place + 1;
-    if (subscriber->behind)
-        subscriber->live_after = place;
+    eg_subscriber_pass(subscriber, stream->set->journal, place);
     missed.position = subscriber->position;
     if (missed.is_gap)
         return note_gap(stream, &missed, from);

@@ -40,7 +40,8 @@ struct eg_missed {
 struct eg_beginning {
     struct eg_subscriber_start start;
     struct eg_missed missed;
-    bool asked_for_all; /* after=earliest: what retention has dropped is no gap */
+    char tag[EG_CURSOR_TAG_MAX + 1]; /* of the log that it was decided by */
+    bool asked_for_all;              /* after=earliest: what retention has dropped is no gap */
 };
 void eg_beginning_done(struct eg_beginning *beginning);
 

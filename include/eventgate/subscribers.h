@@ -56,7 +56,6 @@ void eg_subscribers_free(struct eg_subscribers *subscribers);
 struct eg_subscriber_start {
     uint64_t place;
     uint64_t position;
-    bool behind; /* the journal doesn't cover the position */
 };
 
 /* Enters a subscriber under all its channels, of which the live ones must be LISTENed; it says by `hears_live` and
@@ -101,6 +100,10 @@ void eg_subscriber_cursor(const struct eg_subscriber *subscriber, const struct e
 
 /* Is that the entry's own cursor, once it has had the entry at `place`? Then so is it for all that follow. */
 bool eg_subscriber_is_steady(const struct eg_subscriber *subscriber, const struct eg_journal *journal, uint64_t place);
+
+/* The journal's tail has passed it by: of live channels it goes on behind `place` (the tail's predecessor, or later),
+ * of durable ones where it stands. */
+void eg_subscriber_pass(struct eg_subscriber *subscriber, const struct eg_journal *journal, uint64_t place);
 
 /* One that isn't lagging has had everything: `next` and `position` say so. */
 void eg_subscriber_catch_up(struct eg_subscriber *subscriber, const struct eg_journal *journal);
