@@ -112,14 +112,24 @@ static bool is_hole(const struct eg_feed_item *item)
     return item->kind == EG_FEED_EVENT && !item->event;
 }
 
+/* Tells only how far the log has been read: the next one behind it says all that it says. */
+static bool is_outdone(const struct eg_feed_item *item, const struct eg_feed_item *next)
+{
+    return item->kind == EG_FEED_LOG && !item->jumps && next->kind == EG_FEED_LOG && !next->jumps;
+}
+
 /* Closes the holes, so that dropping doesn't let the array grow. */
 static void compact(struct eg_feed *feed)
 {
     struct items *filling = &feed->filling;
     size_t kept = 0;
-    for (size_t i = 0; i < filling->count; i++)
-        if (!is_hole(&filling->items[i]))
-            filling->items[kept++] = filling->items[i];
+    for (size_t i = 0; i < filling->count; i++) {
+        if (is_hole(&filling->items[i]))
+            continue;
+        if (kept > 0 && is_outdone(&filling->items[kept - 1], &filling->items[i]))
+            kept--;
+        filling->items[kept++] = filling->items[i];
+    }
     filling->count = kept;
     feed->holes = 0;
     feed->oldest = 0;
@@ -129,7 +139,7 @@ static void compact(struct eg_feed *feed)
 static bool compact_or_grow(struct eg_feed *feed)
 {
     struct items *filling = &feed->filling;
-    if (feed->holes > filling->count / 2)
+    if (feed->holes > filling->count / 4) /* of the others, at most every second one is between two events */
         compact(feed);
     size_t needed = filling->count + feed->dropped_channel_count + 1;
     size_t capacity = filling->capacity ? filling->capacity : FIRST_CAPACITY;
@@ -162,13 +172,18 @@ static bool make_room(struct eg_feed *feed)
 
 static bool push_one(struct eg_feed *feed, const struct eg_feed_item *item)
 {
+    struct items *filling = &feed->filling;
+    if (filling->count > 0 && is_outdone(&filling->items[filling->count - 1], item)) {
+        filling->items[filling->count - 1].position = item->position;
+        return true;
+    }
     if (!make_room(feed))
         return false;
-    struct eg_feed_item *copy = &feed->filling.items[feed->filling.count];
+    struct eg_feed_item *copy = &filling->items[filling->count];
     *copy = *item;
     if (item->name && !(copy->name = strdup(item->name)))
         return false;
-    feed->filling.count++;
+    filling->count++;
     if (item->channel)
         eg_channel_ref(item->channel);
     if (item->jumps)

@@ -5,7 +5,8 @@
  * worker is so late that its feed is full, the oldest events are dropped, since its journal would trim them at once
  * anyway; the last place dropped is remembered for each channel and is the first thing that the worker is told, so that
  * subscribers of those channels get their gap and all others don't.
- * Items that are not events are never dropped; their number is bounded by the set's channels and reconnects.
+ * Items that are not events are never dropped; their number is bounded by the set's channels and reconnects, by the
+ * subscriptions that look at the log, and by the events, since one EG_FEED_LOG stands for all that follow each other.
  */
 #ifndef EG_FEED_H
 #define EG_FEED_H

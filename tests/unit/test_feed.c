@@ -204,6 +204,39 @@ static void what_is_no_event_is_never_dropped(void **state)
     eg_channel_unref(channel);
 }
 
+/* A worker that is stuck: each event is read on its own, and the next drops it. */
+static void one_item_tells_how_far_the_log_has_been_read(void **state)
+{
+    enum { READS = 5000 };
+    struct eg_feed *feed = eg_feed_new(WORKER, 2, 1 << 20);
+    struct eg_log_jumps *jumps = eg_log_jumps_new(0);
+    struct eg_channel *channel = channel_named("a");
+    struct eg_feed_item *items;
+    (void)state;
+    eg_feed_push(feed, &(struct eg_feed_item){.kind = EG_FEED_LOG, .position = 1, .tag = "tag", .jumps = jumps}, 1);
+    for (uint64_t i = 1; i <= READS; i++) {
+        push_event(feed, channel, i, "");
+        eg_feed_push(feed, &(struct eg_feed_item){.kind = EG_FEED_LOG, .position = 10 * i}, 1);
+        eg_feed_push(feed, &(struct eg_feed_item){.kind = EG_FEED_LOG, .position = 10 * i + 5}, 1);
+    }
+    size_t count = eg_feed_take(feed, &items);
+    assert_int_equal(count, 7);
+    assert_int_equal(items[0].kind, EG_FEED_DROPPED);
+    assert_ptr_equal(items[1].jumps, jumps); /* says more */
+    assert_int_equal(items[1].position, 1);
+    const uint64_t positions[] = {10 * (READS - 2) + 5, 10 * (READS - 1) + 5, 10 * READS + 5};
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(positions); i++) {
+        assert_int_equal(items[2 + 2 * i].kind, EG_FEED_LOG);
+        assert_int_equal(items[2 + 2 * i].position, positions[i]);
+        assert_true(i == 0 || items[1 + 2 * i].event);
+    }
+    for (size_t i = 0; i < count; i++)
+        eg_feed_item_done(&items[i]);
+    eg_feed_free(feed);
+    eg_log_jumps_unref(jumps);
+    eg_channel_unref(channel);
+}
+
 /* More channels lose events than the array has places to begin with. */
 static void every_channel_is_told_its_own_loss(void **state)
 {
@@ -328,6 +361,7 @@ int main(void)
         cmocka_unit_test(the_oldest_events_are_dropped_and_told_first),
         cmocka_unit_test(bytes_are_bounded_but_the_newest_stays),
         cmocka_unit_test(what_is_no_event_is_never_dropped),
+        cmocka_unit_test(one_item_tells_how_far_the_log_has_been_read),
         cmocka_unit_test(every_channel_is_told_its_own_loss),
         cmocka_unit_test(freeing_lets_go_of_everything),
         cmocka_unit_test(nothing_is_lost_in_silence_between_threads),
