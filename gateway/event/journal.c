@@ -53,6 +53,7 @@ struct eg_journal {
     uint64_t position;         /* up to which the log has been read */
     uint64_t log_floor;        /* durable events up to there may be missing */
     uint64_t trimmed_position; /* of the last entry that was trimmed */
+    uint64_t dropped;          /* place of the last durable event that the feed is known to have dropped */
     struct eg_log_jumps *jumps;
 };
 
@@ -161,12 +162,17 @@ int eg_journal_append_event(struct eg_journal *journal, struct eg_event *event)
 {
     struct eg_journal_channel *channel = local_of(journal, event->channel);
     uint64_t place = event->place;
+    uint64_t position = event->cursor.position;
+    if (journal->dropped > journal->head && journal->dropped < place) /* in another log than it was told of, perhaps */
+        raise_to(&journal->log_floor, event->durable ? position - 1 : position);
     if (event->durable)
-        raise_to(&journal->position, event->cursor.position);
+        raise_to(&journal->position, position);
+    if (event->durable && !channel) /* who wants it can't be told, for lack of memory: they read the log */
+        raise_to(&journal->log_floor, position);
     int error = append(journal, place, EG_ENTRY_EVENT, event);
     if (error) {
         if (event->durable)
-            raise_to(&journal->log_floor, event->cursor.position);
+            raise_to(&journal->log_floor, position);
         if (channel)
             raise_to(&channel->trimmed, place);
         eg_event_unref(event);
@@ -209,6 +215,7 @@ int eg_journal_append_log_break(struct eg_journal *journal, uint64_t place, uint
 void eg_journal_mark_dropped(struct eg_journal *journal, struct eg_channel *channel, uint64_t place, uint64_t position)
 {
     if (position > 0) {
+        raise_to(&journal->dropped, place);
         raise_to(&journal->log_floor, position);
         return;
     }
@@ -472,7 +479,10 @@ enum eg_journal_lookup eg_journal_find(const struct eg_journal *journal, const s
 void eg_journal_set_log(struct eg_journal *journal, const char *tag, uint64_t position, struct eg_log_jumps *jumps)
 {
     if (strcmp(journal->tag, tag) != 0) {
-        trim_before(journal, journal->head + 1);
+        if (journal->tag[0])
+            trim_before(journal, journal->head + 1);
+        for (uint64_t place = journal->tail; place <= journal->head; place++)
+            entry_at(journal, place)->position = position; /* live ones, from before there was a log */
         snprintf(journal->tag, sizeof(journal->tag), "%s", tag);
         journal->position = journal->log_floor = journal->trimmed_position = position;
     }

@@ -28,6 +28,7 @@
 static void append_event(struct eg_worker_set *set, struct eg_feed_item *item)
 {
     struct eg_journal_channel *channel = item->event->channel->slots[set->worker->index].local;
+    bool durable = item->event->durable;
     uint64_t position = eg_journal_position(set->journal);
     set->appended_bytes += eg_event_bytes(item->event);
     int error = eg_journal_append_event(set->journal, item->event);
@@ -37,6 +38,8 @@ static void append_event(struct eg_worker_set *set, struct eg_feed_item *item)
         eg_metrics_add(set->metrics, EG_METRIC_FEED_DROPPED, 1);
     if (channel)
         eg_subscribers_mark(set->subscribers, channel, item->place, position);
+    else if (durable) /* there was no memory for its channel: who wants it, reads the log */
+        eg_subscribers_mark_all(set->subscribers, item->place, position);
 }
 
 static void append_break(struct eg_worker_set *set, const struct eg_feed_item *item)

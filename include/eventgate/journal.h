@@ -79,7 +79,8 @@ void eg_journal_channel_drop(struct eg_journal *journal, struct eg_journal_chann
 
 /*
  * The feed's items, one function each. `append_event` takes over the reference. An event of a channel that this worker
- * does not know is appended all the same, since others walk over its place. -ENOMEM: the event is dropped by the trim
+ * does not know is appended all the same, since others walk over its place; if it is durable, the journal doesn't cover
+ * its position. -ENOMEM: the event is dropped by the trim
  * rule (everything before it is trimmed too, so that the journal has no hole).
  */
 int eg_journal_append_event(struct eg_journal *journal, struct eg_event *event) EG_MUST_CHECK;
@@ -96,7 +97,8 @@ struct eg_journal_channel *eg_journal_listened(struct eg_journal *journal, struc
 struct eg_journal_channel *eg_journal_unlistened(struct eg_journal *journal, struct eg_channel *channel);
 
 /* The log of this tag has been read up to `position`. `jumps` NULL: as before; else a reference is taken. With another
- * tag than before, everything held is trimmed: its positions mean nothing any more. */
+ * tag than before, everything held is trimmed: its positions mean nothing any more. What stands there before the first
+ * one has this position, too. */
 void eg_journal_set_log(struct eg_journal *journal, const char *tag, uint64_t position, struct eg_log_jumps *jumps);
 
 /* "" before the log was attached to. */

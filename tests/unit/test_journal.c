@@ -720,6 +720,183 @@ static void it_says_what_a_model_of_everything_says(void **state)
     }
 }
 
+/* --- the log -------------------------------------------------------------------------------------------------------
+ */
+
+static uint64_t publish_at(struct fixture *fixture, struct eg_channel *channel, uint64_t position)
+{
+    const struct eg_event_row row = {.cursor = {.tag = "tag", .has_position = true, .position = position},
+                                     .place = ++fixture->head,
+                                     .data = {"1", 1}};
+    assert_int_equal(eg_journal_append_event(fixture->journal, eg_event_new_durable(channel, &row)), 0);
+    return fixture->head;
+}
+
+static void entries_have_the_position_that_the_log_was_read_to(void **state)
+{
+    struct fixture fixture = fixture_new(4, 1 << 20);
+    (void)state;
+    add_break(&fixture);
+    struct eg_channel *a = listen_to(&fixture, "a"), *d = listen_to(&fixture, "d");
+    assert_string_equal(eg_journal_tag(fixture.journal), "");
+    eg_journal_set_log(fixture.journal, "tag", 100, NULL);
+    assert_string_equal(eg_journal_tag(fixture.journal), "tag");
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 100);
+    uint64_t first = publish_at(&fixture, d, 105), live = publish(&fixture, a);
+    eg_journal_set_log(fixture.journal, "tag", 110, NULL);
+    uint64_t second = publish_at(&fixture, d, 120);
+    assert_int_equal(eg_journal_position(fixture.journal), 120);
+    assert_int_equal(eg_journal_position_at(fixture.journal, first), 105);
+    assert_int_equal(eg_journal_position_at(fixture.journal, live), 105);
+    assert_int_equal(eg_journal_position_at(fixture.journal, second), 120);
+    eg_journal_set_log(fixture.journal, "tag", 130, NULL);
+    assert_int_equal(eg_journal_position_at(fixture.journal, second), 130); /* nothing has come since */
+    const uint64_t behind[][2] = {{104, first}, {105, second}, {119, second}, {120, second + 1}, {500, second + 1}};
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(behind); i++)
+        assert_int_equal(eg_journal_place_behind(fixture.journal, behind[i][0]), behind[i][1]);
+    publish(&fixture, a); /* trims the break */
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 100);
+    publish(&fixture, a);
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 105);
+    assert_int_equal(eg_journal_position_at(fixture.journal, first), 105); /* the tail's predecessor */
+    assert_int_equal(eg_journal_place_behind(fixture.journal, 105), second);
+    eg_channel_unref(a);
+    eg_channel_unref(d);
+    eg_journal_free(fixture.journal);
+}
+
+static void a_lost_tail_is_an_entry_and_part_of_the_floor(void **state)
+{
+    struct fixture fixture = fixture_new(2, 1 << 20);
+    (void)state;
+    struct eg_channel *d = listen_to(&fixture, "d");
+    eg_journal_set_log(fixture.journal, "tag", 100, NULL);
+    publish_at(&fixture, d, 101);
+    uint64_t lost = ++fixture.head;
+    assert_int_equal(eg_journal_append_log_break(fixture.journal, lost, 5000), 0);
+    assert_int_equal(eg_journal_last_break(fixture.journal), lost);
+    assert_true(eg_journal_at(fixture.journal, lost)->kind == EG_ENTRY_LOG_BREAK);
+    assert_int_equal(eg_journal_at(fixture.journal, lost)->position, 5000);
+    assert_int_equal(eg_journal_place_behind(fixture.journal, 101), lost);
+    publish_at(&fixture, d, 5001);
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 101);
+    publish_at(&fixture, d, 5002);
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 5000);
+    eg_channel_unref(d);
+    eg_journal_free(fixture.journal);
+}
+
+static void the_first_log_leaves_live_events_where_they_are(void **state)
+{
+    struct fixture fixture = fixture_new(8, 1 << 20);
+    (void)state;
+    add_break(&fixture);
+    struct eg_channel *a = listen_to(&fixture, "a"), *d = listen_to(&fixture, "d");
+    uint64_t before = publish(&fixture, a);
+    eg_journal_set_log(fixture.journal, "tag", 100, NULL);
+    assert_held(&fixture, 1, before);
+    assert_int_equal(floor_of(&fixture, "a"), 1);
+    assert_int_equal(eg_journal_position_at(fixture.journal, before - 1), 100);
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 100);
+    publish_at(&fixture, d, 101);
+    eg_journal_set_log(fixture.journal, "other", 7, NULL); /* its positions mean nothing any more */
+    assert_held(&fixture, fixture.head + 1, fixture.head);
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 7);
+    assert_int_equal(eg_journal_position(fixture.journal), 7);
+    assert_int_equal(floor_of(&fixture, "a"), before);
+    eg_channel_unref(a);
+    eg_channel_unref(d);
+    eg_journal_free(fixture.journal);
+}
+
+static void what_the_feed_drops_of_the_log_is_below_the_floor(void **state)
+{
+    struct fixture fixture = fixture_new(8, 1 << 20);
+    (void)state;
+    struct eg_channel *d = listen_to(&fixture, "d");
+    eg_journal_set_log(fixture.journal, "tag", 100, NULL);
+    publish_at(&fixture, d, 101);
+    fixture.head += 3;
+    eg_journal_mark_dropped(fixture.journal, d, fixture.head, 104);
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 104);
+    publish_at(&fixture, d, 105);
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 104);
+    /* Told before the worker hears that the log is another one. */
+    fixture.head += 3;
+    eg_journal_mark_dropped(fixture.journal, d, fixture.head, 13);
+    eg_journal_set_log(fixture.journal, "other", 10, NULL);
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 10);
+    publish_at(&fixture, d, 14);
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 13);
+    eg_channel_unref(d);
+    eg_journal_free(fixture.journal);
+}
+
+static void a_durable_event_of_an_unknown_channel_is_not_covered(void **state)
+{
+    struct fixture fixture = fixture_new(8, 1 << 20);
+    struct eg_channel *stranger = eg_channel_new("stranger", 8, false, WORKERS);
+    (void)state;
+    eg_journal_set_log(fixture.journal, "tag", 100, NULL);
+    publish_at(&fixture, stranger, 101);
+    assert_held(&fixture, fixture.head, fixture.head);
+    assert_int_equal(eg_journal_log_floor(fixture.journal), 101);
+    eg_journal_free(fixture.journal);
+    eg_channel_unref(stranger);
+}
+
+static void assert_covered_by(const struct eg_journal_channel *name, const struct eg_journal_channel *one,
+                              const struct eg_journal_channel *other)
+{
+    bool has_one = !one, has_other = !other;
+    assert_int_equal(name->covering_count, (one != NULL) + (other != NULL));
+    for (uint32_t i = 0; i < name->covering_count; i++) {
+        has_one = has_one || name->covering[i] == one;
+        has_other = has_other || name->covering[i] == other;
+    }
+    assert_true(has_one && has_other);
+}
+
+static struct eg_journal_channel *make(const struct fixture *fixture, const char *name)
+{
+    struct eg_journal_channel *channel = eg_journal_channel(fixture->journal, name, strlen(name), true);
+    assert_non_null(channel);
+    return channel;
+}
+
+static void names_know_the_patterns_that_match_them(void **state)
+{
+    struct fixture fixture = fixture_new(8, 1 << 20);
+    char text[24];
+    (void)state;
+    const struct eg_journal_channel *before = make(&fixture, "order/1");
+    struct eg_journal_channel *all = make(&fixture, "order/**"), *level = make(&fixture, "order/*");
+    const struct eg_journal_channel *after = make(&fixture, "order/2"), *deep = make(&fixture, "order/2/x"),
+                                    *no = make(&fixture, "orders");
+    assert_true(all->is_wild && level->is_wild && !before->is_wild);
+    assert_covered_by(before, all, level);
+    assert_covered_by(after, all, level);
+    assert_covered_by(deep, all, NULL);
+    assert_covered_by(no, NULL, NULL);
+    assert_covered_by(level, NULL, NULL);
+    eg_journal_channel_drop(fixture.journal, all);
+    assert_covered_by(before, level, NULL);
+    assert_covered_by(deep, NULL, NULL);
+    const struct eg_journal_channel *third = make(&fixture, "order/3");
+    assert_covered_by(third, level, NULL);
+    for (int i = 0; i < 100; i++) { /* the list grows and shrinks */
+        snprintf(text, sizeof(text), "*/%d", i % 10);
+        struct eg_journal_channel *pattern = make(&fixture, text);
+        assert_covered_by(before, level, i % 10 == 1 ? pattern : NULL);
+        if (i % 10 != 1)
+            eg_journal_channel_drop(fixture.journal, pattern);
+        else
+            eg_journal_channel_drop(fixture.journal, find(&fixture, "*/1"));
+    }
+    assert_covered_by(before, level, NULL);
+    eg_journal_free(fixture.journal);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -743,6 +920,12 @@ int main(void)
         cmocka_unit_test(a_faster_worker_s_cursor_is_ahead),
         cmocka_unit_test(sixty_four_epochs_are_remembered),
         cmocka_unit_test(it_says_what_a_model_of_everything_says),
+        cmocka_unit_test(entries_have_the_position_that_the_log_was_read_to),
+        cmocka_unit_test(a_lost_tail_is_an_entry_and_part_of_the_floor),
+        cmocka_unit_test(the_first_log_leaves_live_events_where_they_are),
+        cmocka_unit_test(what_the_feed_drops_of_the_log_is_below_the_floor),
+        cmocka_unit_test(a_durable_event_of_an_unknown_channel_is_not_covered),
+        cmocka_unit_test(names_know_the_patterns_that_match_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
