@@ -96,7 +96,9 @@ static void pass_by(const struct eg_poll *poll, struct answer *answer, uint64_t 
         answer->failed = true;
         return;
     }
-    missed.position = eg_journal_position_at(set_of(poll)->journal, *place);
+    if (subscriber->hears_log && !subscriber->behind) /* its durable events stand among live ones that it has had */
+        *place = eg_journal_tail(set_of(poll)->journal) - 1;
+    missed.position = subscriber->position;
     if (missed.is_gap)
         tell_gap(poll, answer, &missed, from, *place);
     else
@@ -188,14 +190,13 @@ static bool is_empty(const struct answer *answer)
     return answer->count == 0 && answer->gap.length == 0 && !answer->failed;
 }
 
-/* Answers with what there is, be it nothing. */
+/* Answers with what there is, be it nothing; behind the journal, with what there is of live channels. */
 static void answer_now(struct eg_poll *poll)
 {
     struct answer answer = answer_new();
-    if (poll->subscriber.behind)
-        cursor_text(poll, poll->subscriber.next - 1, answer.next);
-    else
-        collect(poll, &answer, eg_subscriber_place(&poll->subscriber, set_of(poll)->journal));
+    if (poll->subscriber.lagging && eg_subscriber_lacks_log(&poll->subscriber, set_of(poll)->journal))
+        eg_subscriber_fall_behind(&poll->subscriber);
+    collect(poll, &answer, eg_subscriber_place(&poll->subscriber, set_of(poll)->journal));
     send_answer(poll, &answer);
 }
 
@@ -238,8 +239,8 @@ static void page_arrived(struct eg_catchup *catchup, const struct eg_log_request
     struct eg_missed missed;
     char from[EG_CURSOR_SIZE];
     cursor_text(poll, subscriber->next - 1, from);
-    bool is_gap = request->gap_to > subscriber->position && !poll->subscription->beginning.asked_for_all;
-    if (request->gap_to > subscriber->position)
+    bool is_gap = request->gap_to > 0 && !poll->subscription->beginning.asked_for_all;
+    if (request->gap_to > 0)
         subscriber->position = request->gap_to;
     answer.failed =
         !catchup->page || (is_gap && eg_missed_all(&poll->subscription->hold, EG_DURABLE, request->gap_reason,
@@ -250,6 +251,7 @@ static void page_arrived(struct eg_catchup *catchup, const struct eg_log_request
         catchup->next = eg_log_page_find(catchup->page, subscriber->position);
         collect_page(poll, &answer);
     }
+    eg_catchup_drop_page(catchup);
     if (!is_empty(&answer))
         send_answer(poll, &answer);
     else if (eg_subscriber_join(subscriber, set_of(poll)->journal))
