@@ -72,15 +72,29 @@ BEGIN
 END
 $$;
 
+-- Can it be told in UTF-8? In most databases every text can.
+CREATE OR REPLACE FUNCTION eventgate.watch_is_utf8(value text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    PERFORM convert_to(value, 'UTF8');
+    RETURN true;
+EXCEPTION
+    WHEN character_not_in_repertoire OR untranslatable_character THEN RETURN false;
+END
+$$;
+
 -- A column's value as a part of a channel's name. Real values have a % only before two hexadecimal digits.
 CREATE OR REPLACE FUNCTION eventgate.watch_encode(value text) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
 AS $$
 BEGIN
     IF value IS NULL THEN
         RETURN '%null';
     ELSIF value = '' THEN
         RETURN '%empty';
+    ELSIF getdatabaseencoding() <> 'UTF8' AND NOT eventgate.watch_is_utf8(value) THEN
+        RETURN '%md5' || md5(value);
     ELSIF value COLLATE "C" !~ '[%/*,\x01-\x1f\x7f]' AND value NOT IN ('.', '..') THEN
         RETURN value;
     END IF;
@@ -179,6 +193,10 @@ BEGIN
     END IF;
     IF (SELECT max(octet_length(d)) FROM unnest(datas) AS d) > most THEN
         datas := ARRAY(SELECT CASE WHEN octet_length(d) > most THEN eventgate.watch_truncate(d::json, most) ELSE d END
+            FROM unnest(datas) WITH ORDINALITY AS u(d, i) ORDER BY i);
+    END IF;
+    IF getdatabaseencoding() <> 'UTF8' THEN
+        datas := ARRAY(SELECT CASE WHEN eventgate.watch_is_utf8(d) THEN d ELSE eventgate.watch_truncate(d::json, 0) END
             FROM unnest(datas) WITH ORDINALITY AS u(d, i) ORDER BY i);
     END IF;
     PERFORM eventgate.queue(channels, datas::json[], types, NULL, NULL);
