@@ -23,7 +23,6 @@ BEGIN
 END
 $do$;
 
--- `literals`: the channel without its column references, which stand between them.
 CREATE TABLE IF NOT EXISTS eventgate.watching (
     number integer PRIMARY KEY,
     "table" regclass NOT NULL,
@@ -31,9 +30,11 @@ CREATE TABLE IF NOT EXISTS eventgate.watching (
     operations text[] NOT NULL,
     columns text[],
     condition text,
-    literals text[] NOT NULL,
     UNIQUE ("table", channel)
 );
+
+-- Numbers are not given out twice: a transaction with an old snapshot sees what they stood for then.
+CREATE SEQUENCE IF NOT EXISTS eventgate.watching_seq;
 
 -- Splits `orders/{customer}` into {orders/,''} and {customer}. A doubled brace is a brace.
 CREATE OR REPLACE FUNCTION eventgate.watch_template(channel text, OUT literals text[], OUT columns text[])
@@ -136,6 +137,17 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION eventgate.watch_is_part(part oid, whole oid) RETURNS boolean
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH RECURSIVE up AS (
+        SELECT part AS oid
+        UNION
+        SELECT i.inhparent FROM pg_inherits AS i JOIN up ON i.inhrelid = up.oid
+    )
+    SELECT whole IN (SELECT up.oid FROM up);
+END;
+
 -- What change_N() needs to know of the watched table, as it is now: its name and its key's columns, as JSON strings, and
 -- the limit. No name: `relation` isn't the table or a part of it any more. `part`: the name of a part of it.
 CREATE OR REPLACE FUNCTION eventgate.watch_context(watch integer, relation oid, OUT name text, OUT part text, OUT key text[],
@@ -143,38 +155,35 @@ CREATE OR REPLACE FUNCTION eventgate.watch_context(watch integer, relation oid, 
     LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-    table_ oid;
+    table_ regclass := (SELECT w."table" FROM eventgate.watching AS w WHERE w.number = watch);
+    about record;
 BEGIN
-    SELECT w."table", to_json(format('%I.%I', s.nspname, c.relname))::text, coalesce(e.bulk_limit, 1000)
-    INTO table_, name, bulk_limit
-    FROM eventgate.watching AS w JOIN pg_class AS c ON c.oid = w."table" JOIN pg_namespace AS s ON s.oid = c.relnamespace
-        LEFT JOIN eventgate.setting AS e ON true
-    WHERE w.number = watch;
+    -- A transaction whose snapshot is older than the watch doesn't see its row.
+    table_ := coalesce(table_, pg_partition_root(relation), relation);
+    -- A regclass is told with its schema's name, as search_path has none.
+    name := to_json(table_::text)::text;
     IF table_ <> relation THEN
-        WITH RECURSIVE up AS (
-            SELECT relation AS oid
-            UNION
-            SELECT i.inhparent FROM pg_inherits AS i JOIN up ON i.inhrelid = up.oid
-        )
-        SELECT CASE WHEN table_ IN (SELECT up.oid FROM up) THEN name END, to_json(format('%I.%I', s.nspname, c.relname))::text
-        INTO name, part
-        FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = c.relnamespace WHERE c.oid = relation;
+        part := to_json(relation::regclass::text)::text;
+        name := CASE WHEN eventgate.watch_is_part(relation, table_) THEN name END;
     END IF;
+    bulk_limit := coalesce((SELECT s.bulk_limit FROM eventgate.setting AS s), 1000);
     -- The primary key, or else the index that REPLICA IDENTITY names.
-    SELECT array_agg(a.attname::text ORDER BY p.n), array_agg(to_json(a.attname)::text ORDER BY p.n) INTO key, labels
-    FROM pg_index AS i CROSS JOIN generate_series(0, i.indnkeyatts - 1) AS p(n)
-        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p.n]
+    SELECT i.indexrelid, i.indnkeyatts INTO about FROM pg_index AS i
     WHERE i.indrelid = table_ AND i.indisvalid AND (i.indisprimary OR i.indisreplident)
-    GROUP BY i.indisprimary ORDER BY i.indisprimary DESC LIMIT 1;
+    ORDER BY i.indisprimary DESC LIMIT 1;
+    FOR i IN 1 .. coalesce(about.indnkeyatts, 0) LOOP
+        key := key || (parse_ident(pg_get_indexdef(about.indexrelid, i, false)))[1];
+        labels := labels || to_json(key[i])::text;
+    END LOOP;
 END
 $$;
 
 -- Queues the events of a watch, for record_N().
-CREATE OR REPLACE FUNCTION eventgate.watch_record(watch integer, types text[], places text[], datas text[]) RETURNS void
+CREATE OR REPLACE FUNCTION eventgate.watch_record(literals text[], types text[], places text[], datas text[])
+    RETURNS void
     LANGUAGE plpgsql
 AS $$
 DECLARE
-    literals_ text[] := (SELECT w.literals FROM eventgate.watching AS w WHERE w.number = watch);
     most integer := coalesce((SELECT max_bytes FROM eventgate.setting), 1048576);
     channels text[];
 BEGIN
@@ -182,12 +191,12 @@ BEGIN
         OR NOT types <@ '{insert,update,delete,truncate,bulk}' OR array_position(datas, NULL) IS NOT NULL THEN
         RAISE 'These are not the events of a watched table.' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF cardinality(literals_) = 1 THEN
-        channels := array_fill(literals_[1], ARRAY[cardinality(types)]);
+    IF cardinality(literals) = 1 THEN
+        channels := array_fill(literals[1], ARRAY[cardinality(types)]);
     ELSE
         SELECT array_agg(c.channel ORDER BY p.i) INTO channels
         FROM unnest(places) WITH ORDINALITY AS p(place, i)
-            JOIN (SELECT d.place, eventgate.watch_channel(literals_, nullif(d.place, '')) AS channel
+            JOIN (SELECT d.place, eventgate.watch_channel(literals, nullif(d.place, '')) AS channel
                 FROM (SELECT DISTINCT coalesce(u.place, '') AS place FROM unnest(places) AS u(place)) AS d) AS c
             ON c.place = coalesce(p.place, '');
     END IF;
@@ -459,7 +468,7 @@ END
 $$;
 
 -- Makes the two functions that change_N() calls, for the table's owner alone.
-CREATE OR REPLACE FUNCTION eventgate.watch_make_functions(watch integer, owner name) RETURNS void
+CREATE OR REPLACE FUNCTION eventgate.watch_make_functions(watch integer, literals text[], owner name) RETURNS void
     LANGUAGE plpgsql
     SET client_min_messages = warning
 AS $body$
@@ -479,11 +488,11 @@ BEGIN
             SET enable_seqscan = off SET jit = off
         AS $$
         BEGIN
-            PERFORM eventgate.watch_record(%1$s, types, places, datas);
+            PERFORM eventgate.watch_record(%2$L, types, places, datas);
         END
         $$;
         REVOKE ALL ON FUNCTION eventgate_watch.context_%1$s(oid), eventgate_watch.record_%1$s(text[], text[], text[]) FROM PUBLIC;
-        $make$, watch);
+        $make$, watch, literals);
     PERFORM eventgate.watch_grant(watch, owner);
 END
 $body$;
@@ -562,9 +571,9 @@ BEGIN
     LOCK TABLE eventgate.watching IN SHARE ROW EXCLUSIVE MODE;
     PERFORM eventgate.watch_tidy();
     SELECT w.number INTO number FROM eventgate.watching AS w WHERE w."table" = watch_begin."table" AND w.channel = watch_begin.channel;
-    number := coalesce(number, (SELECT max(w.number) FROM eventgate.watching AS w) + 1, 1);
-    INSERT INTO eventgate.watching AS w (number, "table", channel, operations, columns, condition, literals)
-        VALUES (watch_begin.number, "table", channel, operations, columns, condition, template.literals)
+    number := coalesce(number, nextval('eventgate.watching_seq'));
+    INSERT INTO eventgate.watching AS w (number, "table", channel, operations, columns, condition)
+        VALUES (watch_begin.number, "table", channel, operations, columns, condition)
         ON CONFLICT ON CONSTRAINT watching_pkey DO UPDATE
             SET operations = excluded.operations, columns = excluded.columns, condition = excluded.condition;
     -- The function of a former owner can't be replaced by the present one.
@@ -572,7 +581,7 @@ BEGIN
             WHERE p.oid = to_regprocedure(format('eventgate_watch.change_%s()', watch_begin.number)) AND p.proowner = owner) THEN
         PERFORM eventgate.watch_drop_functions(number);
     END IF;
-    PERFORM eventgate.watch_make_functions(number, pg_get_userbyid(owner));
+    PERFORM eventgate.watch_make_functions(number, template.literals, pg_get_userbyid(owner));
     EXECUTE format('GRANT CREATE ON SCHEMA eventgate_watch TO %I', pg_get_userbyid(owner));
     -- A change of the key is told even where only some columns matter.
     body := eventgate.watch_body(number, "table", places, CASE WHEN condition IS NOT NULL THEN '@condition@' END,

@@ -265,6 +265,35 @@ def test_a_dump_of_the_extension_has_the_events_and_is_loaded_again(server, empt
         reloaded.drop()
 
 
+def test_a_dump_of_the_extension_keeps_what_is_watched(server, empty):
+    empty.sql("create extension pg_eventgate")
+    empty.sql("create table item (id int primary key)")
+    empty.sql("select eventgate.watch('item', 'items/{id}')")
+    dump = server.run("pg_dump", "-d", empty.conninfo)
+    reloaded = Database(server, owner="boss", installed=False)
+    try:
+        server.run("psql", "-X", "-q", "-d", reloaded.conninfo, "--set=ON_ERROR_STOP=1", "-f", "-", text=dump)
+        reloaded.sql("insert into item values (7)")
+        assert reloaded.sql("select channel from eventgate.log") == [("items/7",)]
+        assert reloaded.sql("select channel, unseen from eventgate.watched()") == [("items/{id}", "{}")]
+        reloaded.sql("select eventgate.watch('item', 'all')")
+        reloaded.sql("insert into item values (8)")
+        assert reloaded.value("select count(*) from eventgate.log") == 3
+    finally:
+        reloaded.drop()
+
+
+def test_the_extension_is_dropped_with_the_watches(empty):
+    empty.sql("create extension pg_eventgate")
+    empty.sql("create table item (id int primary key)")
+    empty.sql("select eventgate.watch('item', 'items')")
+    with pytest.raises(errors.DependentObjectsStillExist):
+        empty.sql("drop extension pg_eventgate")
+    empty.sql("drop extension pg_eventgate cascade")
+    empty.sql("insert into item values (7)")
+    assert empty.value("select to_regnamespace('eventgate_watch')") is None
+
+
 def test_the_script_and_the_extension_leave_each_other_alone(empty):
     empty.sql("create extension pg_eventgate")
     with pytest.raises(errors.ObjectNotInPrerequisiteState) as caught:

@@ -109,6 +109,21 @@ def test_every_isolation_level(database, isolation):
     assert told(database)[1:] == [("orders/c0", "insert"), ("orders/c1", "insert")]
 
 
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_a_snapshot_older_than_the_watch(database, isolation):
+    database.sql("select eventgate.publish('began', '1')")
+    watch(database, "other")
+    old = database.session("watch_writer", isolation=isolation)
+    old.sql("begin")
+    old.value("select 1")
+    database.session("watch_dba").sql("select eventgate.unwatch('app.orders')")
+    watch(database)
+    old.sql("insert into app.orders values (1, 'ann', 1)")
+    old.sql("commit")
+    rows = database.sql("select channel, data ->> 'table', data -> 'key' ->> 'id' from eventgate.log where pos > 1")
+    assert rows == [("orders/ann", "app.orders", "1")]
+
+
 def test_a_watch_begins_and_ends_between_transactions(database):
     writer = database.session("watch_writer")
     writer.sql("begin")

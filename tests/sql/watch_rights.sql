@@ -199,6 +199,16 @@ RESET ROLE;
 SELECT lives_ok($$DROP OWNED BY tap_heir CASCADE$$, 'owner and tables can be dropped');
 SELECT lives_ok($$DROP ROLE tap_heir$$, 'and the role');
 
+-- A part of a table that is another's.
+SET ROLE tap_owner;
+CREATE TABLE app.split (id int) PARTITION BY RANGE (id);
+RESET ROLE;
+CREATE TABLE app.split_1 PARTITION OF app.split FOR VALUES FROM (0) TO (10);
+SET ROLE tap_dba;
+SELECT throws_ok($$SELECT eventgate.watch('app.split', 'split')$$, '42501', NULL, 'a partition that another owns');
+RESET ROLE;
+SELECT is_empty($$SELECT FROM eventgate.watched() WHERE channel = 'split'$$, 'leaves nothing watched');
+
 -- unwatch() is every administrator's.
 SET ROLE tap_admin;
 SELECT is(eventgate.unwatch('app.trap'), 1, 'an administrator: unwatch() of another''s table');
