@@ -1,0 +1,190 @@
+-- What becomes of the events that a watched table's triggers tell: their channels, their size. See watch.sql.
+
+-- Splits `orders/{customer}` into {orders/,''} and {customer}. A doubled brace is a brace.
+CREATE OR REPLACE FUNCTION eventgate.watch_template(channel text, OUT literals text[], OUT columns text[])
+    LANGUAGE plpgsql IMMUTABLE
+AS $$
+DECLARE
+    token text;
+    inside text; -- the column's name as far as it is known; NULL: outside of braces
+    literal text := '';
+BEGIN
+    literals := '{}';
+    columns := '{}';
+    FOR token IN SELECT t[1] FROM regexp_matches(channel, '\{\{|\}\}|\{|\}|[^{}]+', 'g') AS t LOOP
+        IF token = '{' AND inside IS NULL THEN
+            literals := literals || literal;
+            literal := '';
+            inside := '';
+        ELSIF token = '}' AND inside <> '' THEN
+            columns := columns || inside;
+            inside := NULL;
+        ELSIF token IN ('{', '}') THEN
+            RAISE 'The channel % has a brace that does not belong to a column''s name.', quote_literal(channel)
+                USING ERRCODE = 'invalid_parameter_value',
+                    HINT = 'orders/{customer_id} is a channel for each customer_id; {{ and }} stand for braces.';
+        ELSIF inside IS NULL THEN
+            literal := literal || CASE WHEN token IN ('{{', '}}') THEN left(token, 1) ELSE token END;
+        ELSE
+            inside := inside || CASE WHEN token IN ('{{', '}}') THEN left(token, 1) ELSE token END;
+        END IF;
+    END LOOP;
+    IF inside IS NOT NULL THEN
+        RAISE 'The channel % has a brace that is not closed.', quote_literal(channel)
+            USING ERRCODE = 'invalid_parameter_value', HINT = '{{ and }} stand for braces.';
+    END IF;
+    literals := literals || literal;
+END
+$$;
+
+-- Can it be told in UTF-8? In most databases every text can.
+CREATE OR REPLACE FUNCTION eventgate.watch_is_utf8(value text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    PERFORM convert_to(value, 'UTF8');
+    RETURN true;
+EXCEPTION
+    WHEN character_not_in_repertoire OR untranslatable_character THEN RETURN false;
+END
+$$;
+
+-- A column's value as a part of a channel's name. Real values have a % only before two hexadecimal digits.
+CREATE OR REPLACE FUNCTION eventgate.watch_encode(value text) RETURNS text
+    LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    IF value IS NULL THEN
+        RETURN '%null';
+    ELSIF value = '' THEN
+        RETURN '%empty';
+    ELSIF getdatabaseencoding() <> 'UTF8' AND NOT eventgate.watch_is_utf8(value) THEN
+        RETURN '%md5' || md5(value);
+    ELSIF value COLLATE "C" !~ '[%/*,\x01-\x1f\x7f]' AND value NOT IN ('.', '..') THEN
+        RETURN value;
+    END IF;
+    RETURN (SELECT string_agg(CASE
+            WHEN c COLLATE "C" ~ '[%/*,\x01-\x1f\x7f]' OR value IN ('.', '..')
+                THEN '%' || upper(lpad(to_hex(ascii(c)), 2, '0'))
+            ELSE c
+        END, '' ORDER BY i)
+        FROM regexp_split_to_table(value, '') WITH ORDINALITY AS s(c, i));
+END
+$$;
+
+-- The channel of a place: a JSON array with the values of the template's columns, or NULL for all places together.
+-- Where the name would be longer than 200 bytes, values longer than a hash give way to one.
+CREATE OR REPLACE FUNCTION eventgate.watch_channel(literals text[], place text) RETURNS text
+    LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    full_ text := literals[1];
+    short text := literals[1];
+    value text;
+    part text;
+    i integer := 1;
+BEGIN
+    IF place IS NULL THEN
+        RETURN array_to_string(literals, '%all');
+    END IF;
+    FOR value IN SELECT json_array_elements_text(place::json) LOOP
+        i := i + 1;
+        part := eventgate.watch_encode(value);
+        full_ := full_ || part || literals[i];
+        short := short || CASE WHEN octet_length(convert_to(part, 'UTF8')) > 36 THEN '%md5' || md5(value) ELSE part END
+            || literals[i];
+    END LOOP;
+    IF i <> cardinality(literals) THEN
+        RAISE 'A place with % columns instead of %.', i - 1, cardinality(literals) - 1
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN CASE WHEN octet_length(convert_to(full_, 'UTF8')) > 200 THEN short ELSE full_ END;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION eventgate.watch_is_part(part oid, whole oid) RETURNS boolean
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH RECURSIVE up AS (
+        SELECT part AS oid
+        UNION
+        SELECT i.inhparent FROM pg_inherits AS i JOIN up ON i.inhrelid = up.oid
+    )
+    SELECT whole IN (SELECT up.oid FROM up);
+END;
+
+-- What change_N() needs to know of the watched table, as it is now: its name and its key's columns, as JSON strings,
+-- and the limit. No name: `relation` isn't the table or a part of it any more. `part`: the name of a part of it.
+CREATE OR REPLACE FUNCTION eventgate.watch_context(watch integer, relation oid, OUT name text, OUT part text,
+    OUT key text[], OUT labels text[], OUT bulk_limit integer)
+    LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    table_ regclass := (SELECT w."table" FROM eventgate.watching AS w WHERE w.number = watch);
+    about record;
+BEGIN
+    -- A transaction whose snapshot is older than the watch doesn't see its row.
+    table_ := coalesce(table_, pg_partition_root(relation), relation);
+    -- A regclass is told with its schema's name, as search_path has none.
+    name := to_json(table_::text)::text;
+    IF table_ <> relation THEN
+        part := to_json(relation::regclass::text)::text;
+        name := CASE WHEN eventgate.watch_is_part(relation, table_) THEN name END;
+    END IF;
+    bulk_limit := coalesce((SELECT s.bulk_limit FROM eventgate.setting AS s), 1000);
+    -- The primary key, or else the index that REPLICA IDENTITY names.
+    SELECT i.indexrelid, i.indnkeyatts INTO about FROM pg_index AS i
+    WHERE i.indrelid = table_ AND i.indisvalid AND (i.indisprimary OR i.indisreplident)
+    ORDER BY i.indisprimary DESC LIMIT 1;
+    FOR i IN 1 .. coalesce(about.indnkeyatts, 0) LOOP
+        key := key || (parse_ident(pg_get_indexdef(about.indexrelid, i, false)))[1];
+        labels := labels || to_json(key[i])::text;
+    END LOOP;
+END
+$$;
+
+-- Queues the events of a watch, for record_N().
+CREATE OR REPLACE FUNCTION eventgate.watch_record(literals text[], types text[], places text[], datas text[])
+    RETURNS void
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    most integer := coalesce((SELECT max_bytes FROM eventgate.setting), 1048576);
+    channels text[];
+BEGIN
+    IF types IS NULL OR cardinality(types) IS DISTINCT FROM cardinality(datas)
+        OR cardinality(types) IS DISTINCT FROM cardinality(places)
+        OR NOT types <@ '{insert,update,delete,truncate,bulk}' OR array_position(datas, NULL) IS NOT NULL THEN
+        RAISE 'These are not the events of a watched table.' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF cardinality(literals) = 1 THEN
+        channels := array_fill(literals[1], ARRAY[cardinality(types)]);
+    ELSE
+        SELECT array_agg(c.channel ORDER BY p.i) INTO channels
+        FROM unnest(places) WITH ORDINALITY AS p(place, i)
+            JOIN (SELECT d.place, eventgate.watch_channel(literals, nullif(d.place, '')) AS channel
+                FROM (SELECT DISTINCT coalesce(u.place, '') AS place FROM unnest(places) AS u(place)) AS d) AS c
+            ON c.place = coalesce(p.place, '');
+    END IF;
+    IF (SELECT max(octet_length(d)) FROM unnest(datas) AS d) > most THEN
+        datas := ARRAY(SELECT CASE WHEN octet_length(d) > most THEN eventgate.watch_truncate(d::json, most) ELSE d END
+            FROM unnest(datas) WITH ORDINALITY AS u(d, i) ORDER BY i);
+    END IF;
+    IF getdatabaseencoding() <> 'UTF8' THEN
+        datas := ARRAY(SELECT CASE WHEN eventgate.watch_is_utf8(d) THEN d ELSE eventgate.watch_truncate(d::json, 0) END
+            FROM unnest(datas) WITH ORDINALITY AS u(d, i) ORDER BY i);
+    END IF;
+    PERFORM eventgate.queue(channels, datas::json[], types, NULL, NULL);
+END
+$$;
+
+-- The event of a row that is too large: which row it is, as far as that has room.
+CREATE OR REPLACE FUNCTION eventgate.watch_truncate(data json, most integer) RETURNS text
+    LANGUAGE sql STABLE
+    RETURN (SELECT v.text FROM (
+            SELECT n, '{' || (SELECT string_agg(to_json(e.key)::text || ':' || e.value::text, ',' ORDER BY e.i)
+                FROM json_each(data) WITH ORDINALITY AS e(key, value, i)
+                WHERE e.key IN ('op', 'table', 'moved') OR e.key = 'key' AND n = 1) || ',"truncated":true}' AS text
+            FROM generate_series(1, 2) AS n
+        ) AS v
+        WHERE v.n = 2 OR octet_length(v.text) <= most ORDER BY v.n LIMIT 1);
