@@ -37,6 +37,11 @@ SELECT kinds($$UPDATE orders SET note = 'y', customer = CASE id WHEN 1 THEN 'eve
     'orders/bob delete moved, orders/bob update, orders/eve insert moved', 'some move, some stay: first those that go');
 SELECT kinds($$UPDATE orders SET customer = NULL WHERE id = 1$$, 'orders/eve delete moved, orders/%null insert moved', 'to NULL');
 SELECT kinds($$UPDATE orders SET note = 'z' WHERE id = 1$$, 'orders/%null update', 'NULL is a place like others');
+SELECT eventgate.watch('orders', 'orders/{customer}', columns => '{note}');
+SELECT kinds($$UPDATE orders SET customer = 'ann', region = 'x' WHERE id = 1$$, 'orders/%null delete moved, orders/ann insert moved',
+    'a move is told whatever the columns that matter');
+SELECT kinds($$UPDATE orders SET region = 'y' WHERE id = 1$$, NULL, 'which another column is not');
+SELECT eventgate.watch('orders', 'orders/{customer}');
 SELECT kinds('TRUNCATE orders', 'orders/%all truncate', 'TRUNCATE concerns all of them');
 
 -- No value keeps a statement from working.
@@ -92,6 +97,9 @@ SELECT kinds($$UPDATE orders SET customer = 'a', note = 'x' WHERE id <= 9$$, NUL
 SELECT kinds($$UPDATE orders SET customer = 'a', note = CASE WHEN id IN (4, 5) THEN 'y' ELSE 'x' END WHERE id <= 9$$,
     'orders/a update, orders/a update, all update, all update', 'a bulk UPDATE that changes few rows');
 SELECT kinds($$UPDATE orders SET region = CASE region WHEN 'n' THEN 's' ELSE 'n' END WHERE id <= 9$$, 'orders/a bulk, all bulk, north bulk', 'a bulk UPDATE of what the condition is on');
+SELECT tells($$UPDATE orders SET customer = 'e' || id WHERE id > 13$$, ARRAY[
+    'orders/%all bulk {"op":"update","table":"public.orders","count":4}',
+    'all bulk {"op":"update","table":"public.orders","count":4}'], 'a bulk UPDATE that moves rows between more channels than the limit');
 SELECT kinds('DELETE FROM orders WHERE id <= 13', 'orders/a bulk, orders/c bulk, all bulk, north delete, north delete, north delete', 'a bulk DELETE');
 SELECT eventgate.unwatch('orders', 'all'), eventgate.unwatch('orders', 'north');
 SELECT eventgate.configure('bulk_limit', '1000');
@@ -161,9 +169,9 @@ SET LOCAL datestyle = 'German';
 SET LOCAL intervalstyle = 'sql_standard';
 SET LOCAL bytea_output = 'escape';
 SET LOCAL extra_float_digits = -10;
-SELECT tells($$INSERT INTO typed VALUES (3, 'ok', (7, 'q"'), '{1,2}', ARRAY[(1, 'z')::pair], '{"b": 2, "a": 1}', '{"b": 2.50,  "a":1}', '<a/>', '2026-01-31 12:00:00+00', '\x00ff', 0.1, '1 day 02:00', '[1,5)',
+SELECT tells($$INSERT INTO typed VALUES (3, 'ok', (7, 'q"'), '{1,2}', ARRAY[(1, 'z')::pair], '{"b": 2, "a": 1}', '{"b": 2.50,  "a":1}', '<a/>', '2026-01-31 12:00:00+00', '\x00ff', 0.1::float8 + 0.2, '1 day 02:00', '[1,5)',
     12345678901234567890.10, DEFAULT, '(1,2)')$$, ARRAY[
-    'typed/ok/6/2026-01-31 12:00:00+00 insert {"op":"insert","table":"public.typed","key":{"id":3},"new":{"id":3,"m":"ok","p":{"a":7,"b":"q\""},"a":[1,2],"ps":[{"a":1,"b":"z"}],"j":{"a": 1, "b": 2},"js":{"b": 2.50,  "a":1},"x":"<a/>","t":"2026-01-31T12:00:00+00:00","b":"\\x00ff","f":0.1,"i":"1 day 02:00:00","r":"[1,5)","n":12345678901234567890.10,"twice":6,"pt":"(1,2)"}}'],
+    'typed/ok/6/2026-01-31 12:00:00+00 insert {"op":"insert","table":"public.typed","key":{"id":3},"new":{"id":3,"m":"ok","p":{"a":7,"b":"q\""},"a":[1,2],"ps":[{"a":1,"b":"z"}],"j":{"a": 1, "b": 2},"js":{"b": 2.50,  "a":1},"x":"<a/>","t":"2026-01-31T12:00:00+00:00","b":"\\x00ff","f":0.30000000000000004,"i":"1 day 02:00:00","r":"[1,5)","n":12345678901234567890.10,"twice":6,"pt":"(1,2)"}}'],
     'types of all kinds, told the same whatever the session''s settings are');
 SELECT is(current_setting('timezone'), 'America/New_York', 'which are left as they were');
 SELECT kinds($$UPDATE typed SET f = 2$$, NULL, 'columns of types without equality: no change');

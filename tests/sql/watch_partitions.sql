@@ -65,6 +65,16 @@ SELECT count(*) FROM told();
 SELECT kinds($$UPDATE reading SET day = day - 10, v = v || '-' WHERE id = 2 OR id = 1$$, 'day/11 delete 2 moved, day/11 delete 1 moved, day/1 insert 1 moved',
     'where a trigger of the other partition refuses a row');
 DROP TRIGGER refuse ON reading_1;
+CREATE TABLE keyless (id int, day int) PARTITION BY RANGE (day);
+CREATE TABLE keyless_1 PARTITION OF keyless FOR VALUES FROM (0) TO (10);
+CREATE TABLE keyless_2 PARTITION OF keyless FOR VALUES FROM (10) TO (20);
+CREATE TRIGGER refuse BEFORE INSERT ON keyless_1 FOR EACH ROW WHEN (NEW.id = 2) EXECUTE FUNCTION refuse();
+INSERT INTO keyless VALUES (2, 11), (1, 11), (3, 11);
+SELECT eventgate.watch('keyless', 'keyless');
+SELECT kinds($$UPDATE keyless SET day = CASE id WHEN 2 THEN 1 ELSE 12 END$$,
+    'keyless delete moved, keyless delete moved, keyless delete moved, keyless insert moved, keyless insert moved',
+    'without a key, too: rows that do not belong together are not told as one');
+SELECT is(eventgate.unwatch('keyless'), 1);
 
 -- Partitions that come and go.
 SELECT is((SELECT unseen FROM eventgate.watched()), '{}', 'all partitions are watched');
