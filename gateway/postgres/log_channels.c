@@ -56,8 +56,8 @@ void eg_log_channels_free(struct eg_log_channels *channels)
 {
     if (!channels)
         return;
-    while (!TAILQ_EMPTY(&channels->used))
-        drop(channels, TAILQ_FIRST(&channels->used));
+    while (channels->entries)
+        drop(channels, channels->entries);
     free(channels);
 }
 
@@ -76,7 +76,8 @@ static bool is_unused(const struct eg_log_channels *channels, const struct entry
 static void forget_some(struct eg_log_channels *channels)
 {
     struct entry *entry = TAILQ_FIRST(&channels->used);
-    for (int tries = 0; entry && tries < FORGET_TRIES && HASH_COUNT(channels->entries) >= channels->set->max_channels;
+    for (int tries = 0; entry && channels->entries && tries < FORGET_TRIES &&
+                        HASH_COUNT(channels->entries) >= channels->set->max_channels;
          tries++) {
         struct entry *next = TAILQ_NEXT(entry, link);
         if (is_unused(channels, entry)) {
