@@ -227,7 +227,7 @@ void eg_appender_submit(struct eg_appender *appender, struct eg_publication *pub
     publication->next = NULL;
     publication->unfinished = (uint32_t)publication->count;
     eg_metrics_add(appender->metrics, EG_METRIC_APPEND_QUEUED, (int64_t)publication->count);
-    if (appender->step != LIVE) {
+    if (appender->step != LIVE || publication->count == 0) {
         finish_unit(appender, (struct eg_append_unit){publication, 0, publication->count}, EG_OUTCOME_UNAVAILABLE,
                     NULL);
         return;

@@ -63,10 +63,10 @@ static void result(void *context, const struct eg_result *result)
         return;
     }
     for (size_t row = 0; result->rows && row < eg_result_count(result); row++) {
-        struct eg_bytes again = eg_result_bytes(result, row, 2);
-        eg_log(EG_LOG_INFO, "maintained the log", EG_LOG_STR("set", keeper->set->name),
-               EG_LOG_STR("action", eg_result_bytes(result, row, 0).data),
-               EG_LOG_STR("subject", eg_result_bytes(result, row, 1).data));
+        struct eg_bytes action = eg_result_bytes(result, row, 0), again = eg_result_bytes(result, row, 2);
+        bool blocked = action.data && strcmp(action.data, "blocked") == 0;
+        eg_log(blocked ? EG_LOG_DEBUG : EG_LOG_INFO, "maintained the log", EG_LOG_STR("set", keeper->set->name),
+               EG_LOG_STR("action", action.data), EG_LOG_STR("subject", eg_result_bytes(result, row, 1).data));
         keeper->again = keeper->again || (again.length == 1 && again.data[0] == 't');
     }
 }
@@ -81,12 +81,14 @@ static void finished(void *context)
         arm(keeper, keeper->again ? AGAIN_MS : EVERY_MS);
         return;
     }
-    /* A lock that isn't to be had is tried for again; all else is the connection's problem. */
-    eg_log_explain(&keeper->error, problem, sizeof(problem));
-    if (strcmp(keeper->error.sqlstate, "55P03") == 0)
+    /* A lock that isn't to be had, or more work than there was time for, is tried for again; all else is the
+     * connection's problem. */
+    if (strcmp(keeper->error.sqlstate, "55P03") == 0 || strcmp(keeper->error.sqlstate, "57014") == 0) {
         arm(keeper, EVERY_MS);
-    else
-        eg_connection_fail(keeper->connection, problem);
+        return;
+    }
+    eg_log_explain(&keeper->error, problem, sizeof(problem));
+    eg_connection_fail(keeper->connection, problem);
 }
 
 static void idle(void *context)

@@ -27,6 +27,7 @@ enum column { POSITION, CHANNEL, TYPE, TIME, TRACE, BYTES, DATA };
     "(SELECT pg_catalog.concat(i.number, '.', i.xmin) FROM eventgate.incarnation AS i "                                \
     "ORDER BY i.number DESC LIMIT 1)"
 /* As eventgate.position() has it: the highest position there is, or was until retention dropped it. */
+/* As eventgate.position() has it. */
 #define HEAD                                                                                                           \
     "GREATEST((SELECT pg_catalog.max(l.pos) FROM eventgate.log AS l), "                                                \
     "(SELECT pg_catalog.max(c.pruned) FROM eventgate.channel AS c), "                                                  \

@@ -53,6 +53,7 @@ struct eg_log_reader {
     bool at_head;                 /* they were all there were */
     bool another;                 /* they are another incarnation's */
     uint64_t fed;                 /* position of the last event */
+    uint64_t read_ms;             /* when the last read was sent */
     struct eg_timer poll;
     struct look *looks; /* the first `looks_now` wait for what is being read, the others for the next read */
     size_t look_count, looks_now, look_capacity;
@@ -184,6 +185,7 @@ static void read_now(struct eg_log_reader *reader)
     reader->reading = true;
     reader->again = reader->at_head = reader->another = reader->failed = false;
     reader->looks_now = reader->look_count;
+    reader->read_ms = eg_loop_now_ms(reader->loop);
     eg_log_send_tail(reader->connection, reader->order->position);
     eg_connection_sync(reader->connection);
     eg_connection_flush(reader->connection);
@@ -196,10 +198,20 @@ static void poll_is_due(struct eg_timer *timer)
         read_now(reader);
 }
 
-static void arm_poll(struct eg_log_reader *reader)
+static void arm_poll(struct eg_log_reader *reader, uint32_t in_ms)
 {
-    if (eg_timer_set(reader->loop, &reader->poll, eg_loop_now_ms(reader->loop) + POLL_MS) != 0)
+    if (eg_timer_set(reader->loop, &reader->poll, eg_loop_now_ms(reader->loop) + in_ms) != 0)
         eg_log(EG_LOG_ERROR, "no memory for a timer", EG_LOG_STR("set", reader->set->name));
+}
+
+/* After a wake-up. Not more than one read in a millisecond: while commits come faster, reading each of them by itself
+ * would only take the time that the next ones need. */
+static void read_again(struct eg_log_reader *reader)
+{
+    if (reader->step == LIVE && eg_loop_now_ms(reader->loop) == reader->read_ms)
+        arm_poll(reader, 1);
+    else
+        read_now(reader);
 }
 
 /* False: out of memory. */
@@ -282,10 +294,12 @@ static void finish_read(struct eg_log_reader *reader)
     }
     if (reader->at_head)
         answer_looks(reader);
-    if (!reader->at_head || reader->again)
+    if (!reader->at_head || reader->look_count > 0)
         read_now(reader);
+    else if (reader->again)
+        read_again(reader);
     else
-        arm_poll(reader);
+        arm_poll(reader, POLL_MS);
 }
 
 /* --- the connection's hooks ----------------------------------------------------------------------------------------
@@ -309,8 +323,8 @@ static void notified(void *context, const char *channel, const char *payload)
 static void drained(void *context)
 {
     struct eg_log_reader *reader = context;
-    if (reader->again)
-        read_now(reader);
+    if (reader->again && !reader->reading)
+        read_again(reader);
 }
 
 static void go_live(struct eg_log_reader *reader)

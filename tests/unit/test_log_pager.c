@@ -382,6 +382,25 @@ static void what_retention_dropped_is_a_gap_up_to_there(void **state)
     close_bench(bench);
 }
 
+static void the_head_of_an_emptied_log_is_what_was_dropped_last(void **state)
+{
+    (void)state;
+    postgres_install("postgres");
+    fill("'a/1'", 10);
+    postgres_run("postgres", "DELETE FROM eventgate.log; UPDATE eventgate.channel SET pruned = 10");
+    struct bench *bench = open_bench("a/*");
+    until_attached(bench);
+    assert_int_equal(bench->order.position, 10);
+    struct eg_log_request *request = read_page(bench, "a/1", 10);
+    assert_int_equal(request->gap_to, 0);
+    assert_int_equal(request->page->upto, 10);
+    let_go(request);
+    request = read_page(bench, "a/1", 9);
+    assert_gap(request, EG_GAP_RETENTION, 10);
+    let_go(request);
+    close_bench(bench);
+}
+
 static void requests_wait_while_the_database_is_away(void **state)
 {
     (void)state;
@@ -463,6 +482,7 @@ int main(void)
         cmocka_unit_test(a_cursor_beyond_the_head_is_of_a_lost_tail),
         cmocka_unit_test(a_cursor_inside_a_jump_is_of_a_lost_tail),
         cmocka_unit_test(what_retention_dropped_is_a_gap_up_to_there),
+        cmocka_unit_test(the_head_of_an_emptied_log_is_what_was_dropped_last),
         cmocka_unit_test(requests_wait_while_the_database_is_away),
         cmocka_unit_test(requests_before_the_first_attach_wait_for_it),
         cmocka_unit_test(pages_of_another_incarnation_are_forgotten),
