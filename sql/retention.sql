@@ -110,6 +110,7 @@ CREATE OR REPLACE FUNCTION eventgate.maintain() RETURNS TABLE (action text, subj
 AS $$
 DECLARE
     segment bigint := (SELECT q.last_value >> 33 FROM eventgate.position_seq AS q, eventgate.state);
+    held text; -- the partition that is to be dropped
     expired integer;
 BEGIN
     IF segment IS NULL THEN -- nothing was ever published
@@ -133,16 +134,30 @@ BEGIN
             RETURN NEXT;
             RETURN;
         END IF;
+        -- Before rotating: a log that fills a segment between two calls must lose one, too. Nor does a reader who holds
+        -- the oldest keep it from rotating.
+        held := eventgate.droppable(segment);
+        IF held IS NOT NULL THEN
+            action := 'dropped';
+            subject := held;
+            BEGIN
+                PERFORM eventgate.drop_partition(held);
+                RETURN NEXT;
+                RETURN;
+            EXCEPTION
+                WHEN lock_not_available THEN NULL;
+            END;
+        END IF;
         action := 'rotated';
         subject := 'log_' || segment;
         IF eventgate.rotate(segment) THEN
             RETURN NEXT;
             RETURN;
         END IF;
-        action := 'dropped';
-        subject := eventgate.droppable(segment);
-        IF subject IS NOT NULL THEN
-            PERFORM eventgate.drop_partition(subject);
+        IF held IS NOT NULL THEN
+            action := 'blocked';
+            subject := held;
+            again := false;
             RETURN NEXT;
             RETURN;
         END IF;

@@ -592,6 +592,26 @@ def test_a_reader_keeps_its_partition_and_publishers_do_not_notice(database, bac
     assert database.sql("select name, pruned from eventgate.channel") == [("a", 2 * SEGMENT + 1)]
 
 
+def test_a_log_that_fills_a_segment_between_two_calls_loses_one_too(database):
+    database.sql("select eventgate.configure('segment_bytes', '1'), eventgate.configure('retention_bytes', '1')")
+    actions = []
+    for n in range(8):
+        database.sql("select eventgate.publish('a', %s)", str(n))
+        actions += [action for action, _, _ in database.sql("select * from eventgate.maintain()")]
+    assert actions.count("dropped") >= 2 and actions.count("rotated") >= 2, actions
+
+
+def test_a_reader_does_not_keep_the_log_from_rotating(database):
+    full_segments(database, 1)
+    database.sql("select eventgate.configure('segment_bytes', '1')")
+    reader = database.session()
+    reader.sql("begin")
+    reader.sql("select 1 from eventgate.log")
+    database.sql("select eventgate.publish('a', '1')")
+    assert ("rotated", "log_1") in maintain(database)
+    reader.sql("commit")
+
+
 def test_who_holds_the_log_itself_delays_publishers_for_moments_only(database, background):
     full_segments(database, 1)
     holder, publisher = database.session(), database.session()
