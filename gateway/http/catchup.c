@@ -48,6 +48,9 @@ int eg_catchup_ask(struct eg_catchup *catchup, const struct eg_worker_set *set, 
     if (!question)
         return -ENOMEM;
     eg_catchup_drop_page(catchup);
+    if (!catchup->set)
+        eg_metrics_add(set->metrics, EG_METRIC_LOG_CATCHING_UP, 1);
+    catchup->set = set;
     question->request.selection = eg_log_selection_ref(selection);
     memcpy(question->request.tag, eg_journal_tag(set->journal), sizeof(question->request.tag));
     question->request.after = position;
@@ -66,8 +69,23 @@ void eg_catchup_drop_page(struct eg_catchup *catchup)
     catchup->page = NULL;
 }
 
+static void catches_up_no_more(struct eg_catchup *catchup)
+{
+    if (catchup->set)
+        eg_metrics_add(catchup->set->metrics, EG_METRIC_LOG_CATCHING_UP, -1);
+    catchup->set = NULL;
+}
+
+void eg_catchup_joined(struct eg_catchup *catchup)
+{
+    if (catchup->set)
+        eg_metrics_add(catchup->set->metrics, EG_METRIC_LOG_CAUGHT_UP, 1);
+    catches_up_no_more(catchup);
+}
+
 void eg_catchup_done(struct eg_catchup *catchup)
 {
+    catches_up_no_more(catchup);
     eg_catchup_drop_page(catchup);
     if (catchup->asked)
         catchup->asked->owner = NULL;

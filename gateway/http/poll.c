@@ -223,6 +223,7 @@ static void ask(struct eg_poll *poll)
 static void go_on(struct eg_poll *poll)
 {
     struct answer answer = answer_new();
+    eg_catchup_joined(&poll->catchup);
     collect(poll, &answer, poll->subscriber.next - 1);
     if (!is_empty(&answer) || asks_for_place(poll))
         send_answer(poll, &answer);

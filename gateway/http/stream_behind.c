@@ -124,6 +124,7 @@ enum eg_sent eg_stream_send_behind(struct eg_stream *stream, bool *ret_done)
     if (!catchup->page && !catchup->asked) {
         if (!eg_subscriber_join(subscriber, stream->set->journal)) {
             subscriber->lagging = subscriber->next <= eg_journal_head(stream->set->journal);
+            eg_catchup_joined(catchup);
             return EG_SENT_ALL;
         }
         if (eg_catchup_ask(catchup, stream->set, stream->hold.selection, subscriber->position) != 0)

@@ -16,6 +16,7 @@ struct eg_catchup {
     struct eg_catchup_question *asked; /* NULL: none under way */
     struct eg_log_page *page;          /* a reference, or NULL */
     size_t next;                       /* of the page's events: the first that isn't out */
+    const struct eg_worker_set *set;   /* while it counts as catching up, from the first question on */
 };
 
 /* Asks for the events of the selection behind `position`. None may be under way; the page that is held is let go. 0 or
@@ -25,6 +26,9 @@ int eg_catchup_ask(struct eg_catchup *catchup, const struct eg_worker_set *set, 
 
 /* Lets the page go. */
 void eg_catchup_drop_page(struct eg_catchup *catchup);
+
+/* Its owner has joined the journal. */
+void eg_catchup_joined(struct eg_catchup *catchup);
 
 /* Lets everything go; the answer to what is under way is for nobody. */
 void eg_catchup_done(struct eg_catchup *catchup);

@@ -116,3 +116,13 @@ def test_logs_are_one_line_an_event_and_tell_no_secret(start_gateway, make_proxy
     else:
         levels = {line.split()[1] for line in gateway.log}
         assert levels <= {"ERROR", "WARN", "INFO", "DEBUG"}, levels
+
+
+def test_who_is_fed_from_the_log_is_counted(start_gateway, durable_channel):
+    before = start_gateway(live=None, durable="d/**").wait_ready()
+    assert before.publish(durable_channel, "1").status == 201
+    gateway = start_gateway(live=None, durable="d/**").wait_ready()  # begins where the log ends
+    with gateway.stream(f"/channels/{durable_channel}?after=earliest") as stream:
+        assert stream.event().data == 1
+        until(lambda: gateway.metric("eventgate_log_catch_ups_total") == 1, "it has caught up")
+        assert gateway.metric("eventgate_log_catching_up") == 0
