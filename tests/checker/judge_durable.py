@@ -17,6 +17,8 @@ import collections
 from cursors import matches, parse
 from judge import Walk, at_most
 
+SLACK_S = 5.0  # from the end of a fault to the last answer that it explains
+
 
 class Truth:
     """What the log has held: `rows`: {position: (channel, publisher, number)} of all that was ever committed; `jumps`:
@@ -103,8 +105,8 @@ class DurableJudge:
         for identity, positions in known.items():
             self.verdict.offend("phantom", "log", f"{identity} at {positions} was never published")
         for now, text in self.refusals:
-            if not any(fault.begin <= now <= fault.end for fault in self.faults):
-                self.verdict.offend("refused", "publisher", text)
+            if not any(fault.begin <= now <= fault.end + SLACK_S for fault in self.faults):
+                self.verdict.offend("refused", "publisher", f"{text} (at {now:.3f})")
 
     def look_at_event(self, who, event, positions):
         channel, number, outcome, id = event

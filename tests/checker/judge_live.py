@@ -110,8 +110,11 @@ class LiveJudge:
         return end - covered >= self.linger_s
 
     def gap_is_justified(self, row, names, before):
-        _, now, reason, begin, end, _ = row
+        """A gap of both kinds of channels has the reason of the durable ones."""
+        _, now, reason, begin, end, all_names = row
         begin, end = parse(begin), parse(end)
+        if len(all_names) > len(names):
+            reason = "retention" if begin.epoch == end.epoch else "reconnect"
         if reason == "reconnect":
             if begin.epoch == end.epoch:
                 return False

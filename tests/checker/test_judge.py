@@ -247,7 +247,7 @@ def test_refused():
     story.faults = [Fault("failover", 5.0, 6.0)]
     story.refusals = [(5.5, "excused")]
     assert story.offences() == set()
-    story.refusals = [(6.5, "not excused")]
+    story.refusals = [(4.5, "not excused")]
     assert story.offences() == {"refused"}
 
 
