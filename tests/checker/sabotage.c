@@ -2,9 +2,11 @@
  * A gateway that breaks its promises, for the set checker to find out: linked into pg_eventgate_sabotaged in front of
  * the real functions (the linker's --wrap). EVENTGATE_SABOTAGE says how: once in a while
  *
- *   drop        a stream leaves an event out          mix-up      the listener takes an event for the one before it
+ *   drop        a stream leaves an event out          mix-up      an event has the payload of the one before it
  *   repeat      a stream sends an event twice         forget-gap  a gap isn't told
  *   swap        a stream exchanges two events         invent-gap  a gap is told where nothing is missing
+ *
+ * and drop-page and repeat-page, the same for streams that are behind the journal, and read the log.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,6 +17,7 @@
 #include "eventgate/subscribers.h"
 
 #define EVERY 1009u
+#define EVERY_POSITION 13u
 #define EVERY_SWAP 13u
 #define KEPT 256u
 
@@ -32,6 +35,13 @@ struct eg_event *__real_eg_event_new_live(struct eg_channel *channel, const stru
                                           const char *payload, size_t length, int64_t received_us);
 struct eg_event *__wrap_eg_event_new_live(struct eg_channel *channel, const struct eg_cursor *cursor,
                                           const char *payload, size_t length, int64_t received_us);
+
+struct eg_event *__real_eg_event_new_durable(struct eg_channel *channel, const struct eg_event_row *row);
+struct eg_event *__wrap_eg_event_new_durable(struct eg_channel *channel, const struct eg_event_row *row);
+void __real_eg_frame_add_event(struct eg_buffer *buffer, const struct eg_event *event, struct eg_format format,
+                               const char *cursor);
+void __wrap_eg_frame_add_event(struct eg_buffer *buffer, const struct eg_event *event, struct eg_format format,
+                               const char *cursor);
 
 static bool sabotage(const char *what)
 {
@@ -66,14 +76,30 @@ static const struct eg_frame *multiple(const struct eg_frame *frame, size_t time
     return made ? made : frame;
 }
 
+/* One of the few that something is done to. */
+static bool is_victim(const struct eg_event *event)
+{
+    return event->durable ? event->cursor.position % EVERY_POSITION == 0 : event->place % EVERY == 0;
+}
+
 const struct eg_frame *__wrap_eg_event_frame(struct eg_event *event, struct eg_format format)
 {
     const struct eg_frame *frame = __real_eg_event_frame(event, format);
-    if (!frame || format.transport != EG_TRANSPORT_SSE || event->place % EVERY != 0)
+    if (!frame || format.transport != EG_TRANSPORT_SSE || !is_victim(event))
         return frame;
     if (sabotage("drop"))
         return multiple(frame, 0);
     return sabotage("repeat") ? multiple(frame, 2) : frame;
+}
+
+void __wrap_eg_frame_add_event(struct eg_buffer *buffer, const struct eg_event *event, struct eg_format format,
+                               const char *cursor)
+{
+    if (is_victim(event) && sabotage("drop-page"))
+        return;
+    if (is_victim(event) && sabotage("repeat-page"))
+        __real_eg_frame_add_event(buffer, event, format, cursor);
+    __real_eg_frame_add_event(buffer, event, format, cursor);
 }
 
 /* Behind the place before `a` comes `b`, behind `b` comes `a`, and behind `a` what comes behind `b`. */
@@ -126,4 +152,17 @@ struct eg_event *__wrap_eg_event_new_live(struct eg_channel *channel, const stru
     before_length = length;
     before_channel = channel;
     return __real_eg_event_new_live(channel, cursor, payload, length, received_us);
+}
+
+struct eg_event *__wrap_eg_event_new_durable(struct eg_channel *channel, const struct eg_event_row *row)
+{
+    static _Thread_local char before[8000];
+    static _Thread_local size_t before_length;
+    struct eg_event_row mixed = *row;
+    if (sabotage("mix-up") && row->cursor.position % EVERY_POSITION == 0 && before_length > 0)
+        mixed.data = (struct eg_bytes){before, before_length};
+    struct eg_event *event = __real_eg_event_new_durable(channel, &mixed);
+    before_length = row->data.length <= sizeof(before) ? row->data.length : 0;
+    memcpy(before, row->data.data, before_length);
+    return event;
 }

@@ -28,13 +28,14 @@ LIVE = ["live/a", "live/b"]
 CHOICE = [BUSY] * 6 + [FAT] + STEADY + MIXED * 2
 
 FAT_BYTES = 20_000
-SMALL_JOURNAL, LARGE_JOURNAL = 1000, 1_000_000
+# What is sabotaged when the log is read has to happen soon.
+SMALL_JOURNAL, SABOTAGED_JOURNAL, LARGE_JOURNAL = 1000, 32, 1_000_000
 PAUSES = (0, 0.005, 0.01, 0.04)
 
 CONFIGURATION = f"""
 [gateway]
 workers = 2
-heartbeat = 1s
+heartbeat = 500ms
 retry = 100ms
 drain_timeout = 3s
 max_header = 16kB
@@ -42,7 +43,7 @@ max_header = 16kB
 [set pure]
 postgres = {{conninfo}}
 durable = {BUSY},{FAT},steady/*,quiet/*
-journal_events = {SMALL_JOURNAL}
+journal_events = {{journal_events}}
 postgres_heartbeat = 500ms
 query_timeout = 2s
 connect_timeout = 1s
@@ -107,7 +108,7 @@ class DurableWorld(World):
     ROLE = "gateway"
 
     def make(self):
-        self.rows, self.jumps, self.floors = {}, [], []
+        self.rows, self.jumps, self.floors, self.maintained = {}, [], [], []
         self.standby = self.making_standby = None
         self.helper = concurrent.futures.ThreadPoolExecutor(1)
         self.stack.callback(self.remove_standby)
@@ -120,6 +121,9 @@ class DurableWorld(World):
         self.watcher = threading.Thread(target=self.watch_floor, daemon=True)
         self.watcher.start()
         self.stack.callback(self.stop_watching)
+
+    def journal_events(self):
+        return SABOTAGED_JOURNAL if self.options.sabotage else SMALL_JOURNAL
 
     def install(self):
         self.postgres.sql(script())
@@ -136,7 +140,9 @@ class DurableWorld(World):
                 (SqlPublisher, dict(names=LIVE, pauses=PAUSES[1:]) | sql)]
 
     def cast(self):
-        return [cast(0), cast(1)]
+        """A sabotaged gateway is to be found out by its durable channels."""
+        live_too = not self.options.sabotage
+        return [[person for person in cast(process) if live_too or not person.get("live")] for process in range(2)]
 
     # --- the database, and its standby --------------------------------------------------------------------------------
 

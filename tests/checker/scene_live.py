@@ -30,7 +30,7 @@ max_header = 16kB
 postgres = {{conninfo}}
 live = {",".join(LISTED)},{FAT},chosen/*,left/*
 linger = {int(LINGER_S * 1000)}ms
-journal_events = {JOURNAL_EVENTS}
+journal_events = {{journal_events}}
 postgres_heartbeat = 500ms
 query_timeout = 1s
 connect_timeout = 1s
@@ -56,7 +56,7 @@ class LiveWorld(World):
     # Least numbers of a run that proves something.
     LEAST = {"events": 100_000, "faults": 15, "kinds of faults": 5, "exact resumes": 1, "gaps": 1}
     GATEWAYS = 1
-    CONFIGURATION = CONFIGURATION
+    CONFIGURATION, JOURNAL_EVENTS = CONFIGURATION, JOURNAL_EVENTS
     LIVE = ALL
     Faults = Faults
 

@@ -52,10 +52,13 @@ class World:
     def install(self):
         pass
 
+    def journal_events(self):
+        return self.JOURNAL_EVENTS
+
     def start_gateway(self, number):
         configuration = self.folder / f"{number}.conf"
         configuration.write_text(self.CONFIGURATION.format(
-            conninfo=f"host=127.0.0.1 port={self.proxies[number].port} user={self.ROLE} dbname=postgres"))
+            journal_events=self.journal_events(), conninfo=f"host=127.0.0.1 port={self.proxies[number].port} user={self.ROLE} dbname=postgres"))
         variables = {"EVENTGATE_SABOTAGE": self.options.sabotage} if self.options.sabotage else {}
         self.gateways[number] = Gateway("--config", str(configuration), listen="%s:%d" % self.addresses[number],
                                         binary=self.options.binary, variables=variables)

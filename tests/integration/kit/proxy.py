@@ -97,3 +97,5 @@ class Proxy:
                 destination.sendall(data)
         with contextlib.suppress(OSError):
             destination.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):
+            source.shutdown(socket.SHUT_RD)  # who goes on writing is told that nobody reads it any more
