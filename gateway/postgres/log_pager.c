@@ -5,11 +5,13 @@
  * It is QUEUED, then under way, at most READS_MAX at a time, and answered in the order in which they were sent. A
  * request joins a read whose page is sure to reach beyond its position, or a page that is kept.
  *
- * A page is of the incarnation that the reader is attached to: what the mark of a result tells of another one goes to
- * nobody, and its requests are asked anew once both agree.
+ * A page is of the incarnation that the reader is attached to. A result of another one goes to nobody: all requests
+ * wait until the reader has looked, too, and are then asked anew. Should it not have found the same, this connection
+ * leads to another server, and is given up.
  */
 #include "eventgate/log_pager.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -52,7 +54,9 @@ struct eg_log_pager {
     uint32_t failures;                /* of reads, in a row */
     struct reads queued, ahead, sent; /* ahead: to be sent when nothing is queued */
     size_t sent_count;
-    struct eg_log_request *waiting, **last_waiting; /* for the reader to attach */
+    struct eg_log_request *waiting, **last_waiting; /* for the reader to attach, or to look */
+    bool doubting;                                  /* the reader is looking; `seen` is what a result had */
+    char seen[EG_LOG_MARK_SIZE];
     struct eg_log_pages_kept *kept;
     struct eg_log_page_maker *maker;
     char tag[EG_CURSOR_TAG_MAX + 1], mark[EG_LOG_MARK_SIZE]; /* of the pages kept */
@@ -114,7 +118,7 @@ static void send(struct eg_log_pager *pager, struct reads *from, struct read *re
 static void pump(struct eg_log_pager *pager)
 {
     bool any = false;
-    while (pager->up && pager->sent_count < READS_MAX && eg_log_reader_state(pager->reader)->attached) {
+    while (pager->up && pager->sent_count < READS_MAX && !pager->doubting) {
         struct reads *from = TAILQ_EMPTY(&pager->queued) ? &pager->ahead : &pager->queued;
         if (TAILQ_EMPTY(from))
             break;
@@ -223,7 +227,7 @@ static void join(struct eg_log_pager *pager, struct eg_log_request *request)
 static void place(struct eg_log_pager *pager, struct eg_log_request *request)
 {
     const struct eg_log_state *state = eg_log_reader_state(pager->reader);
-    if (!state->attached) {
+    if (!state->attached || pager->doubting) {
         request->next = NULL;
         *pager->last_waiting = request;
         pager->last_waiting = &request->next;
@@ -272,8 +276,10 @@ static void take_rows(struct eg_log_pager *pager, struct read *read, const struc
         return;
     const char *mark = eg_log_reader_state(pager->reader)->mark;
     read->another = !found.head.mark.data || strcmp(found.head.mark.data, mark) != 0;
-    if (read->another)
+    if (read->another) {
+        snprintf(pager->seen, sizeof(pager->seen), "%s", found.head.mark.data ? found.head.mark.data : "");
         return;
+    }
     read->head = found.head.position;
     read->pruned = found.head.pruned;
     /* So that the database works on it meanwhile. */
@@ -350,9 +356,9 @@ static void finish_read(struct eg_log_pager *pager)
                EG_LOG_INT("after", read->after), EG_LOG_STR("sqlstate", read->error.sqlstate),
                EG_LOG_STR("error", read->error.sentence));
     if (read->another) {
+        pager->doubting = true;
         ask_again(pager, read);
         eg_log_reader_doubt(pager->reader);
-        eg_connection_fail(pager->connection, "it reads another incarnation of the log than the set's reader");
     } else if (read->failed && pager->failures < FAILURES_MAX && !is_impossible_name(read)) {
         ask_again(pager, read);
     } else {
@@ -475,8 +481,12 @@ void eg_log_pager_attached(struct eg_log_pager *pager)
 {
     const struct eg_log_state *now = eg_log_reader_state(pager->reader);
     struct eg_log_request *requests = pager->waiting;
+    bool strange = pager->doubting && strcmp(pager->seen, now->mark) != 0;
+    pager->doubting = false;
     pager->waiting = NULL;
     pager->last_waiting = &pager->waiting;
+    if (strange)
+        eg_connection_fail(pager->connection, "it reads another incarnation of the log than the set's reader");
     if (strcmp(pager->mark, now->mark) != 0 || strcmp(pager->tag, pager->order->tag) != 0) {
         memcpy(pager->mark, now->mark, sizeof(pager->mark));
         memcpy(pager->tag, pager->order->tag, sizeof(pager->tag));

@@ -47,6 +47,7 @@ struct eg_log_reader {
     struct eg_error error;
     struct eg_log_attached found; /* by the attaching under way; `jumps` NULL: nothing yet */
     bool prepared;                /* in this session */
+    bool doubted, doubted_now;    /* by another connection: the next read is to see to it, or the one under way */
     bool attached_again;          /* since the last read of this incarnation */
     bool reading;                 /* a read is under way */
     bool again;                   /* to be followed by another one */
@@ -160,6 +161,7 @@ static void take_attached(struct eg_log_reader *reader)
     eg_log(EG_LOG_INFO, "attached to the log", EG_LOG_STR("set", reader->set->name), EG_LOG_STR("tag", attached->tag),
            EG_LOG_STR("mark", attached->mark), EG_LOG_INT("head", attached->head), EG_LOG_INT("position", position));
     reader->found.jumps = NULL; /* the state's now */
+    reader->doubted = reader->doubted_now = false;
     reader->attached(reader->context);
 }
 
@@ -185,6 +187,8 @@ static void read_now(struct eg_log_reader *reader)
     reader->reading = true;
     reader->again = reader->at_head = reader->another = reader->failed = false;
     reader->looks_now = reader->look_count;
+    reader->doubted_now = reader->doubted;
+    reader->doubted = false;
     reader->read_ms = eg_loop_now_ms(reader->loop);
     eg_log_send_tail(reader->connection, reader->order->position);
     eg_connection_sync(reader->connection);
@@ -292,9 +296,13 @@ static void finish_read(struct eg_log_reader *reader)
         attach(reader);
         return;
     }
+    if (reader->doubted_now) {
+        reader->doubted_now = false;
+        reader->attached(reader->context);
+    }
     if (reader->at_head)
         answer_looks(reader);
-    if (!reader->at_head || reader->look_count > 0)
+    if (!reader->at_head || reader->look_count > 0 || reader->doubted)
         read_now(reader);
     else if (reader->again)
         read_again(reader);
@@ -433,6 +441,7 @@ void eg_log_reader_look(struct eg_log_reader *reader, uint32_t worker, uint64_t 
 
 void eg_log_reader_doubt(struct eg_log_reader *reader)
 {
+    reader->doubted = true;
     read_now(reader);
 }
 

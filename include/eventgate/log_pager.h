@@ -30,7 +30,7 @@ void eg_log_pager_free(struct eg_log_pager *pager);
 /* Takes the request until its `done`, which may be called at once. While the database is away it waits. */
 void eg_log_pager_read(struct eg_log_pager *pager, struct eg_log_request *request);
 
-/* The reader has attached: pages of another incarnation are forgotten, and what waits is asked anew. */
+/* The reader has attached, or looked: pages of another incarnation are forgotten, and what waits is asked anew. */
 void eg_log_pager_attached(struct eg_log_pager *pager);
 
 #endif

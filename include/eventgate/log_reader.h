@@ -24,8 +24,8 @@ struct eg_log_state {
     struct eg_log_jumps *jumps;
 };
 
-/* `attached` is called whenever the state has been found anew. `set` and `order` (borrowed) outlive it. Starts
- * connecting at once. NULL: out of memory. */
+/* `attached` is called whenever the state has been found anew, or found to be so still after a doubt. `set` and `order`
+ * (borrowed) outlive it. Starts connecting at once. NULL: out of memory. */
 struct eg_log_reader *eg_log_reader_new(struct eg_loop *loop, const struct eg_config_set *set, uint32_t workers,
                                         struct eg_order *order, struct eg_metrics *metrics, struct eg_feed_sink sink,
                                         void (*attached)(void *context), void *context);
@@ -37,7 +37,7 @@ const struct eg_log_state *eg_log_reader_state(const struct eg_log_reader *reade
  * end after this. */
 void eg_log_reader_look(struct eg_log_reader *reader, uint32_t worker, uint64_t number);
 
-/* Another connection has seen another incarnation of the log: read now, and see. */
+/* Another connection has seen another incarnation of the log: read now, and see. Answered by `attached`. */
 void eg_log_reader_doubt(struct eg_log_reader *reader);
 
 #endif
