@@ -1,6 +1,8 @@
 """Watched tables where the schema's owner is no superuser, through dumps, uninstalling, and with several sessions."""
 
 import json
+import pathlib
+import re
 
 import psycopg2
 import pytest
@@ -161,6 +163,41 @@ def test_a_dump_keeps_what_is_watched(postgres, database):
         assert reloaded.value("select count(*) from eventgate.watching") == 2
     finally:
         reloaded.drop()
+
+
+def test_the_manual_says_what_is(postgres, roles):
+    """The SQL of docs/watch.md runs, and its first block of events is what happens."""
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+    statements = re.findall(r"^```sql\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    events = re.search(r"^```json\n(.*?)^```", text, re.DOTALL | re.MULTILINE).group(1).splitlines()
+    made = Database(postgres)
+    try:
+        made.sql("create table orders (id int primary key, customer_id text, state text, total numeric(8, 2))")
+        made.sql("do $$begin if to_regrole('app_owner') is null then create role app_owner; end if; end$$")
+        assert len(statements) == 4 and len(events) == 4
+        for statement in statements:
+            made.sql(statement)
+        assert made.sql("select * from eventgate.watched()") == []
+        made.sql("select eventgate.watch('orders', 'orders')")
+        made.sql("insert into orders values (7, 'ann', 'new', 12.50)")
+        made.sql("update orders set state = 'paid'")
+        made.sql("delete from orders")
+        made.sql("truncate orders")
+        assert [data for (data,) in made.sql("select data::text from eventgate.log order by pos")] == events
+    finally:
+        made.drop()
+
+
+def test_the_manuals_grant_is_enough(postgres, database):
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+    grant = re.search(r"^GRANT USAGE.*?^```", text, re.DOTALL | re.MULTILINE).group(0)[:-3].replace("app_owner", "watch_app")
+    owner = database.session("watch_app")
+    with pytest.raises(errors.InsufficientPrivilege):
+        owner.sql("select eventgate.watch('app.orders', 'orders')")
+    database.session("watch_boss").sql(grant)
+    owner.sql("select eventgate.watch('app.orders', 'orders', condition => 'total > 0')")
+    database.session("watch_writer").sql("insert into app.orders values (1, 'ann', 1)")
+    assert told(database) == [("orders", "insert")]
 
 
 def test_maintenance_forgets_dropped_tables(database):

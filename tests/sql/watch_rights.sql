@@ -37,13 +37,8 @@ SET ROLE tap_dba;
 SELECT lives_ok($$SELECT eventgate.watch('app.item', 'items', condition => 'id > 0')$$, 'an administrator who is a member of the owner');
 RESET ROLE;
 GRANT USAGE ON SCHEMA eventgate TO tap_granted;
-DO $do$
-BEGIN -- as docs/watch.md has it
-    EXECUTE (SELECT format('GRANT EXECUTE ON FUNCTION %s TO tap_granted', string_agg(p.oid::regprocedure::text, ', ')) FROM pg_proc AS p
-        WHERE p.pronamespace = 'eventgate'::regnamespace AND p.proname IN ('watch', 'watch_in_path', 'watch_begin', 'watch_condition',
-            'watch_relations', 'watch_make_triggers', 'watch_end'));
-END
-$do$;
+GRANT EXECUTE ON FUNCTION eventgate.watch, eventgate.watch_in_path, eventgate.watch_begin, eventgate.watch_condition,
+    eventgate.watch_relations, eventgate.watch_make_triggers, eventgate.watch_end TO tap_granted;
 GRANT CREATE ON SCHEMA app TO tap_granted;
 SET ROLE tap_granted;
 CREATE TABLE app.granted (id int);
