@@ -124,21 +124,20 @@ CREATE OR REPLACE FUNCTION eventgate.watch_make_functions(watch integer, literal
 AS $body$
 BEGIN
     EXECUTE format($make$
-        CREATE OR REPLACE FUNCTION eventgate_watch.context_%1$s(relation oid, OUT name text, OUT part text,
-            OUT key text[], OUT labels text[], OUT bulk_limit integer)
-            LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+        CREATE OR REPLACE FUNCTION eventgate_watch.context_%1$s(relation oid) RETURNS eventgate.watch_about
+            LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
         AS $$
         BEGIN
-            SELECT c.name, c.part, c.key, c.labels, c.bulk_limit INTO name, part, key, labels, bulk_limit
-            FROM eventgate.watch_context(%1$s, relation) AS c;
+            RETURN eventgate.watch_context(%1$s, relation);
         END
         $$;
-        CREATE OR REPLACE FUNCTION eventgate_watch.record_%1$s(types text[], places text[], datas text[]) RETURNS void
+        CREATE OR REPLACE FUNCTION eventgate_watch.record_%1$s(types text[], places text[], datas text[])
+            RETURNS integer
             LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
             SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
         AS $$
         BEGIN
-            PERFORM eventgate.watch_record(%2$L, types, places, datas);
+            RETURN eventgate.watch_record(%2$L, types, places, datas);
         END
         $$;
         REVOKE ALL ON FUNCTION eventgate_watch.context_%1$s(oid),

@@ -115,41 +115,51 @@ END;
 
 -- What change_N() needs to know of the watched table, as it is now: its name and its key's columns, as JSON strings,
 -- and the limit. No name: `relation` isn't the table or a part of it any more. `part`: the name of a part of it.
-CREATE OR REPLACE FUNCTION eventgate.watch_context(watch integer, relation oid, OUT name text, OUT part text,
-    OUT key text[], OUT labels text[], OUT bulk_limit integer)
+DO $do$
+BEGIN
+    IF to_regtype('eventgate.watch_about') IS NULL THEN
+        CREATE TYPE eventgate.watch_about AS (name text, part text, key text[], labels text[], bulk_limit integer);
+    END IF;
+END
+$do$;
+
+CREATE OR REPLACE FUNCTION eventgate.watch_context(watch integer, relation oid) RETURNS eventgate.watch_about
     LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
+    about eventgate.watch_about;
     table_ regclass := (SELECT w."table" FROM eventgate.watching AS w WHERE w.number = watch);
-    about record;
+    found_ record;
 BEGIN
     -- A transaction whose snapshot is older than the watch doesn't see its row.
     table_ := coalesce(table_, pg_partition_root(relation), relation);
-    -- A regclass is told with its schema's name, as search_path has none.
-    name := to_json(table_::text)::text;
-    IF table_ <> relation THEN
-        part := to_json(relation::regclass::text)::text;
-        name := CASE WHEN eventgate.watch_is_part(relation, table_) THEN name END;
-    END IF;
-    bulk_limit := coalesce((SELECT s.bulk_limit FROM eventgate.setting AS s), 1000);
-    -- The primary key, or else the index that REPLICA IDENTITY names.
-    SELECT i.indexrelid, i.indnkeyatts INTO about FROM pg_index AS i
-    WHERE i.indrelid = table_ AND i.indisvalid AND (i.indisprimary OR i.indisreplident)
+    -- The key is the primary key, or else what REPLICA IDENTITY names.
+    SELECT s.bulk_limit, i.indexrelid, i.indnkeyatts INTO found_
+    FROM (VALUES (1)) AS one LEFT JOIN eventgate.setting AS s ON true
+        LEFT JOIN pg_index AS i ON i.indrelid = table_ AND i.indisvalid AND (i.indisprimary OR i.indisreplident)
     ORDER BY i.indisprimary DESC LIMIT 1;
-    FOR i IN 1 .. coalesce(about.indnkeyatts, 0) LOOP
-        key := key || (parse_ident(pg_get_indexdef(about.indexrelid, i, false)))[1];
-        labels := labels || to_json(key[i])::text;
+    -- A regclass is told with its schema's name, as search_path has none.
+    about.name := to_json(table_::text)::text;
+    about.bulk_limit := coalesce(found_.bulk_limit, 1000);
+    IF table_ <> relation THEN
+        about.part := to_json(relation::regclass::text)::text;
+        about.name := CASE WHEN eventgate.watch_is_part(relation, table_) THEN about.name END;
+    END IF;
+    FOR i IN 1 .. coalesce(found_.indnkeyatts, 0) LOOP
+        about.key[i] := (parse_ident(pg_get_indexdef(found_.indexrelid, i, false)))[1];
+        about.labels[i] := to_json(about.key[i])::text;
     END LOOP;
+    RETURN about;
 END
 $$;
 
 -- Queues the events of a watch, for record_N().
 CREATE OR REPLACE FUNCTION eventgate.watch_record(literals text[], types text[], places text[], datas text[])
-    RETURNS void
+    RETURNS integer
     LANGUAGE plpgsql
 AS $$
 DECLARE
-    most integer := coalesce((SELECT max_bytes FROM eventgate.setting), 1048576);
+    most integer;
     channels text[];
 BEGIN
     IF types IS NULL OR cardinality(types) IS DISTINCT FROM cardinality(datas)
@@ -159,6 +169,8 @@ BEGIN
     END IF;
     IF cardinality(literals) = 1 THEN
         channels := array_fill(literals[1], ARRAY[cardinality(types)]);
+    ELSIF cardinality(places) = 1 THEN
+        channels := ARRAY[eventgate.watch_channel(literals, places[1])];
     ELSE
         SELECT array_agg(c.channel ORDER BY p.i) INTO channels
         FROM unnest(places) WITH ORDINALITY AS p(place, i)
@@ -166,7 +178,8 @@ BEGIN
                 FROM (SELECT DISTINCT coalesce(u.place, '') AS place FROM unnest(places) AS u(place)) AS d) AS c
             ON c.place = coalesce(p.place, '');
     END IF;
-    IF (SELECT max(octet_length(d)) FROM unnest(datas) AS d) > most THEN
+    IF octet_length(array_to_string(datas, '')) > 8192 THEN
+        most := coalesce((SELECT max_bytes FROM eventgate.setting), 1048576);
         datas := ARRAY(SELECT CASE WHEN octet_length(d) > most THEN eventgate.watch_truncate(d::json, most) ELSE d END
             FROM unnest(datas) WITH ORDINALITY AS u(d, i) ORDER BY i);
     END IF;
@@ -175,6 +188,7 @@ BEGIN
             FROM unnest(datas) WITH ORDINALITY AS u(d, i) ORDER BY i);
     END IF;
     PERFORM eventgate.queue(channels, datas::json[], types, NULL, NULL);
+    RETURN cardinality(types);
 END
 $$;
 

@@ -1,33 +1,33 @@
 -- The trigger functions of watched tables: the text of eventgate_watch.change_N(). See watch.sql.
 
--- One side of a change: its rows with a number, the place that they belong to, whether they fulfil the condition, and
--- what matters in an update. `row_`: what the row is called; no column may be called so.
+-- One side of a change: its rows, the place that they belong to, and whether they fulfil the condition; for an update
+-- their numbers, too, and `looked`: what matters. `row_`: what the row is called; no column may be called so.
 CREATE OR REPLACE FUNCTION eventgate.watch_side(rows_ text, row_ text, places text[], condition text, looked text)
     RETURNS text
     LANGUAGE sql STABLE
-    RETURN format('SELECT row_number() OVER () AS i, %1$I AS whole, %2$s AS place, %3$s AS passes, %4$s AS looked '
-        'FROM %5$I AS %1$I',
+    RETURN format('SELECT %1$I AS whole, %2$s AS place, %3$s AS passes%4$s FROM %5$I AS %1$I',
         row_,
         coalesce('json_build_array(' || (SELECT string_agg(format('%I.%I::text', row_, p), ', ' ORDER BY i)
             FROM unnest(places) WITH ORDINALITY AS u(p, i)) || ')::text', 'NULL::text'),
-        coalesce('((' || condition || ') IS TRUE)', 'true'), looked, rows_);
+        coalesce('((' || condition || ') IS TRUE)', 'true'),
+        coalesce(', row_number() OVER () AS i, ' || looked || ' AS looked', ''), rows_);
 
 -- The key of the row whose JSON the expression `row_` is, with its name before it, or nothing.
 CREATE OR REPLACE FUNCTION eventgate.watch_key_text(row_ text) RETURNS text
     LANGUAGE sql IMMUTABLE
     RETURN format($$coalesce(',"key":{' || (
-                        SELECT string_agg(eventgate_about.labels[k.i] || ':' || (%s -> k.name)::text, ',' ORDER BY k.i)
+                        SELECT string_agg(eventgate_about.labels[k.i] || ':' || (%s -> k.name)::text, ',')
                         FROM unnest(eventgate_about.key) WITH ORDINALITY AS k(name, i)) || '}', '')$$, row_);
 
--- The events of an INSERT or a DELETE.
+-- The events of an INSERT or a DELETE, in the rows' order.
 CREATE OR REPLACE FUNCTION eventgate.watch_rows_told(op text, side text, rows_ text) RETURNS text
     LANGUAGE sql IMMUTABLE
     RETURN format($$
-                SELECT array_agg(%1$L::text ORDER BY c.i), array_agg(c.place ORDER BY c.i),
-                    array_agg('{"op":"%1$s","table":' || eventgate_about.name || %3$s || ',"%2$s":' || c.row::text
-                        || '}' ORDER BY c.i)
+                SELECT array_agg(%1$L::text), array_agg(c.place),
+                    array_agg('{"op":"%1$s","table":' || eventgate_about.name || %3$s
+                        || ',"%2$s":' || c.row::text || '}')
                 INTO eventgate_types, eventgate_places, eventgate_datas
-                FROM (SELECT s.i, s.place, to_json(s.whole) AS row FROM (%4$s) AS s WHERE s.passes) AS c;$$,
+                FROM (SELECT s.place, to_json(s.whole) AS row FROM (%4$s) AS s WHERE s.passes OFFSET 0) AS c;$$,
         op, side, eventgate.watch_key_text('c.row'), rows_);
 
 -- The rows that an UPDATE changes, from its two sides.
@@ -51,11 +51,10 @@ CREATE OR REPLACE FUNCTION eventgate.watch_pairs(old_side text, new_side text) R
 CREATE OR REPLACE FUNCTION eventgate.watch_pairs_told(pairs text) RETURNS text
     LANGUAGE sql IMMUTABLE
     RETURN format($$
-                SELECT array_agg(e.type ORDER BY e.stage, c.i), array_agg(e.place ORDER BY e.stage, c.i),
-                    array_agg('{"op":"' || e.type || '","table":' || eventgate_about.name || e.key || e.rest || '}'
-                        ORDER BY e.stage, c.i)
+                SELECT array_agg(d.type), array_agg(d.place),
+                    array_agg('{"op":"' || d.type || '","table":' || eventgate_about.name || d.key || d.rest || '}')
                 INTO eventgate_types, eventgate_places, eventgate_datas
-                FROM (SELECT k.*, k.stays AND k.old_key = k.new_key AS same
+                FROM (SELECT e.type, e.place, e.key, e.rest FROM (SELECT k.*, k.stays AND k.old_key = k.new_key AS same
                     FROM (SELECT j.*, %s AS old_key, %s AS new_key
                         FROM (SELECT p.i, p.old_place, p.new_place, p.old_in, p.new_in, p.stays,
                                 CASE WHEN p.old_in THEN to_json(p.old) END AS old,
@@ -70,14 +69,15 @@ CREATE OR REPLACE FUNCTION eventgate.watch_pairs_told(pairs text) RETURNS text
                         UNION ALL
                         SELECT 'insert', 2, c.new_place, c.new_key, ',"new":' || c.new::text || ',"moved":true'
                             WHERE c.new_in AND c.same IS NOT TRUE
-                    ) AS e;$$,
+                    ) AS e ORDER BY e.stage, c.i) AS d;$$,
         eventgate.watch_key_text('j.old'), eventgate.watch_key_text('j.new'), pairs);
 
 -- How many rows change in which channels. `places`: a query of the places and, once for each row, a `first` of 1.
 CREATE OR REPLACE FUNCTION eventgate.watch_counted(places text) RETURNS text
     LANGUAGE sql IMMUTABLE
     RETURN format($$
-                SELECT max(g.total), max(g.channels), array_agg(g.place), array_agg(g.count)
+                SELECT max(g.total), max(g.channels), array_agg(g.place ORDER BY g.place),
+                    array_agg(g.count ORDER BY g.place)
                 INTO eventgate_total, eventgate_channels, eventgate_places, eventgate_counts
                 FROM (SELECT c.place, count(*) AS count, sum(sum(c.first)) OVER () AS total,
                         count(*) OVER () AS channels
@@ -93,8 +93,8 @@ DECLARE
         WHERE a.attrelid = relation AND a.attname LIKE 'eventgate row%');
     looked text := format('ROW(%s)', coalesce((SELECT string_agg(format('%I.%I', row_, c), ', ' ORDER BY i)
         FROM unnest(columns) WITH ORDINALITY AS u(c, i)), format('%I.*', row_)));
-    old_side text := eventgate.watch_side('old_rows', row_, places, condition, 'NULL');
-    new_side text := eventgate.watch_side('new_rows', row_, places, condition, 'NULL');
+    old_side text := eventgate.watch_side('old_rows', row_, places, condition, NULL);
+    new_side text := eventgate.watch_side('new_rows', row_, places, condition, NULL);
     pairs text := eventgate.watch_pairs(eventgate.watch_side('old_rows', row_, places, condition, looked),
         eventgate.watch_side('new_rows', row_, places, condition, looked));
     one_sided constant text := 'SELECT s.place, 1 AS first FROM (%s) AS s WHERE s.passes';
@@ -128,7 +128,7 @@ BEGIN
         RETURN NULL;
     END IF;
     BEGIN
-        SELECT * INTO eventgate_about FROM eventgate_watch.context_%1$s(TG_RELID);
+        eventgate_about := eventgate_watch.context_%1$s(TG_RELID);
         eventgate_known := true;
         IF eventgate_about.name IS NULL THEN
             RETURN NULL;
@@ -178,7 +178,7 @@ BEGIN
                 || eventgate_rows || ',"failed":true}'];
     END;
     IF eventgate_types IS NOT NULL THEN
-        PERFORM eventgate_watch.record_%1$s(eventgate_types, eventgate_places, eventgate_datas);
+        eventgate_rows := eventgate_watch.record_%1$s(eventgate_types, eventgate_places, eventgate_datas);
     END IF;
     RETURN NULL;
 END

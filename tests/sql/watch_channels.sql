@@ -106,17 +106,19 @@ SELECT eventgate.configure('bulk_limit', '1000');
 DELETE FROM orders;
 
 -- Sizes.
-SELECT eventgate.configure('max_bytes', '200');
-SELECT tells($$INSERT INTO orders VALUES (1, 'a', 'n', repeat('x', 300))$$, ARRAY[
+SELECT eventgate.configure('max_bytes', '9000');
+SELECT tells($$INSERT INTO orders VALUES (1, 'a', 'n', repeat('x', 9000))$$, ARRAY[
     'orders/a insert {"op":"insert","table":"public.orders","key":{"id":1},"truncated":true}'], 'a row that is too large is told by its key');
 SELECT kinds($$UPDATE orders SET note = 'y'$$, 'orders/a update', 'an UPDATE of such a row');
-SELECT tells($$UPDATE orders SET customer = 'b', note = repeat('x', 300)$$, ARRAY[
+SELECT tells($$UPDATE orders SET customer = 'b', note = repeat('x', 9000)$$, ARRAY[
     'orders/a delete {"op":"delete","table":"public.orders","key":{"id":1},"old":{"id":1,"customer":"a","region":"n","note":"y"},"moved":true}',
     'orders/b insert {"op":"insert","table":"public.orders","key":{"id":1},"moved":true,"truncated":true}'], 'one that moves');
+SELECT kinds($$INSERT INTO orders SELECT i, 'c', NULL, repeat('x', 100) FROM generate_series(10, 109) AS i$$,
+    (SELECT string_agg('orders/c insert', ', ') FROM generate_series(1, 100)), 'many rows, none of which is too large');
 SELECT eventgate.configure('max_bytes', '60');
-CREATE TABLE wide (key text PRIMARY KEY);
+CREATE TABLE wide (key text PRIMARY KEY, fill text);
 SELECT eventgate.watch('wide', 'wide');
-SELECT tells($$INSERT INTO wide VALUES (repeat('k', 100))$$, ARRAY['wide insert {"op":"insert","table":"public.wide","truncated":true}'],
+SELECT tells($$INSERT INTO wide VALUES (repeat('k', 100), repeat('x', 9000))$$, ARRAY['wide insert {"op":"insert","table":"public.wide","truncated":true}'],
     'a key that is too large');
 SELECT eventgate.configure('max_bytes', '1048576');
 
