@@ -168,10 +168,17 @@ static int begin_live_at_cursor(const struct eg_worker_set *set, const struct eg
     return 0;
 }
 
+/* Is the cursor of another log? A set that hasn't attached to its own yet doesn't know. */
+static bool is_alien(const struct eg_worker_set *set, const struct eg_cursor *cursor)
+{
+    const char *tag = eg_journal_tag(set->journal);
+    bool is_known = tag[0] != '\0' || set->config->durable_count == 0;
+    return is_known && cursor->tag[0] != '\0' && strcmp(cursor->tag, tag) != 0;
+}
+
 static int begin_live(const struct eg_worker_set *set, const struct eg_hold *hold,
                       const struct eg_subscription_request *request, struct eg_beginning *beginning)
 {
-    bool alien = strcmp(request->cursor.tag, eg_journal_tag(set->journal)) != 0 && request->cursor.tag[0] != '\0';
     if (hold->live_count == 0) {
         beginning->start.place = eg_journal_head(set->journal);
         return 0;
@@ -183,7 +190,7 @@ static int begin_live(const struct eg_worker_set *set, const struct eg_hold *hol
         beginning->missed.is_gap = false;
         return 0;
     case EG_AFTER_CURSOR:
-        if (!alien)
+        if (!is_alien(set, &request->cursor))
             return begin_live_at_cursor(set, hold, &request->cursor, beginning);
         begin_live_at_head(set, hold, EG_GAP_UNKNOWN, beginning);
         return 0;

@@ -112,3 +112,17 @@ def test_the_gap_of_a_lost_tail_begins_where_the_client_is(start_gateway, databa
         gap = stream.gap()
         assert gap["reason"] == "failover"
         assert gap["from"] == told
+
+
+def test_a_live_channel_does_not_wait_for_the_log_and_calls_no_cursor_of_it_unknown(start_gateway, database):
+    holder = database.session()
+    holder.sql("begin")
+    holder.sql("lock table eventgate.turn in exclusive mode")  # so that nobody can attach to the log
+    gateway = start_gateway(database=database, durable="d/**")
+    until(lambda: gateway.get("/sets").json()["sets"][0]["listening"], "the gateway listens")
+    with gateway.stream("/channels/t/a?after=abcdef.5~aaaaaaaaaa-3") as stream:
+        assert stream.gap()["reason"] == "reconnect"
+    holder.sql("rollback")
+    gateway.wait_ready()
+    with gateway.stream("/channels/t/a?after=abcdef.5~aaaaaaaaaa-3") as stream:
+        assert stream.gap()["reason"] == "unknown"
