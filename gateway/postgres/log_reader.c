@@ -53,7 +53,6 @@ struct eg_log_reader {
     bool again;                   /* to be followed by another one */
     bool at_head;                 /* they were all there were */
     bool another;                 /* they are another incarnation's */
-    uint64_t fed;                 /* position of the last event */
     uint64_t read_ms;             /* when the last read was sent */
     struct eg_timer poll;
     struct look *looks; /* the first `looks_now` wait for what is being read, the others for the next read */
@@ -122,15 +121,13 @@ static uint64_t continue_at(struct eg_log_reader *reader, const struct eg_log_ju
     position = eg_log_jumps_follow(jumps, lost->to);
     eg_log(EG_LOG_WARN, "the log has lost its tail", EG_LOG_STR("set", reader->set->name),
            EG_LOG_INT("read", reader->order->position), EG_LOG_INT("from", lost->from), EG_LOG_INT("to", position));
-    if (reader->fed > lost->from) {
-        eg_metrics_add(reader->metrics, EG_METRIC_LOG_BREAKS, 1);
-        reader->order->head++;
-        eg_order_store(reader->order);
-        tell(reader, -1,
-             (struct eg_feed_item){
-                 .kind = EG_FEED_LOG_BREAK, .place = reader->order->head, .from = lost->from, .position = position});
-    }
-    reader->fed = position;
+    /* Whether events were in it or not: a client may have been given a cursor that lies in it. */
+    eg_metrics_add(reader->metrics, EG_METRIC_LOG_BREAKS, 1);
+    reader->order->head++;
+    eg_order_store(reader->order);
+    tell(reader, -1,
+         (struct eg_feed_item){
+             .kind = EG_FEED_LOG_BREAK, .place = reader->order->head, .from = lost->from, .position = position});
     return position;
 }
 
@@ -144,9 +141,7 @@ static void take_attached(struct eg_log_reader *reader)
     bool same = strcmp(before, attached->tag) == 0;
     if (same)
         position = continue_at(reader, attached->jumps);
-    else
-        reader->fed = 0;
-    if (!same && before[0])
+    else if (before[0])
         eg_log(EG_LOG_WARN, "this is another log", EG_LOG_STR("set", reader->set->name), EG_LOG_STR("was", before),
                EG_LOG_STR("tag", attached->tag));
     eg_log_jumps_unref(reader->state.jumps);
@@ -239,7 +234,7 @@ static bool take_row(struct eg_log_reader *reader, const struct eg_log_row *row)
     struct eg_event *event = eg_event_new_durable(channel, &parts);
     if (!event)
         return false;
-    order->position = reader->fed = row->position;
+    order->position = row->position;
     order->head++;
     atomic_fetch_add_explicit(&channel->events, 1, memory_order_relaxed);
     reader->items[reader->item_count++] =
