@@ -305,7 +305,10 @@ static int make_workers(struct gateway *gateway)
 
 static void gateway_done(struct gateway *gateway)
 {
-    eg_postgres_side_free(gateway->postgres);
+    for (uint32_t i = 0; gateway->workers && i < gateway->shared.worker_count; i++)
+        if (gateway->workers[i])
+            eg_worker_close(gateway->workers[i]);
+    eg_postgres_side_free(gateway->postgres); /* grants the last wishes, and answers what is left */
     for (uint32_t i = 0; gateway->workers && i < gateway->shared.worker_count; i++)
         eg_worker_free(gateway->workers[i]);
     free(gateway->workers);

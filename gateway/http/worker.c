@@ -385,12 +385,17 @@ struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared)
     return worker;
 }
 
+void eg_worker_close(struct eg_worker *worker)
+{
+    eg_server_free(worker->server); /* every exchange that is left says goodbye to its owner */
+    worker->server = NULL;          /* nothing more can be published */
+}
+
 void eg_worker_free(struct eg_worker *worker)
 {
     if (!worker)
         return;
-    eg_server_free(worker->server); /* every exchange that is left says goodbye to its owner */
-    worker->server = NULL;          /* nothing more can be published */
+    eg_worker_close(worker);
     if (worker->loop) {
         eg_mailbox_deliver(&worker->mailbox, worker); /* answers that came too late */
         eg_mailbox_done(&worker->mailbox);

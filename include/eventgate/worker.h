@@ -104,6 +104,8 @@ struct eg_worker {
 /* NULL: out of memory or descriptors; logged. `index` is its slot in every channel. Main thread. */
 struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared);
 void eg_worker_free(struct eg_worker *worker);
+/* Lets go of what is left of its clients, which may still have wishes for the port. When its thread has ended. */
+void eg_worker_close(struct eg_worker *worker);
 
 /* Where a set's feed items go: push, then wake the loop if the push says so. Any thread. */
 struct eg_feed *eg_worker_feed(struct eg_worker *worker, uint32_t set);
