@@ -2,10 +2,6 @@
 
 import statistics
 
-from servers import EventGateway, Nchan, Node, Raw, RawSingle
-
-COLUMNS = [RawSingle, Raw, EventGateway, Nchan, Node]
-
 
 def ratios(rows, server, figure):
     """The ratio of each run to the reference's in the same run."""
@@ -15,13 +11,13 @@ def ratios(rows, server, figure):
 
 def cell(rows, server, figure):
     """Median, spread, and the median of the ratios to the reference."""
-    if server not in rows:
+    if server not in rows or figure.key not in rows[server][0]:
         return ""
     values = [row[figure.key] * figure.scale for row in rows[server]]
     low, mid, high = (f"{value:,.{figure.digits}f}"
                       for value in (min(values), statistics.median(values), max(values)))
     text = mid if len(values) == 1 else f"{mid} ({low} to {high})"
-    if figure.reference in rows and server != figure.reference:
+    if figure.key in rows.get(figure.reference, [{}])[0] and server != figure.reference:
         text += f", ×{statistics.median(ratios(rows, server, figure)):.2f}"
     return f"**{text}**" if server == "gateway" else text
 
@@ -37,10 +33,10 @@ def verdict(rows, figure):
     return f"{figure.goal_text}: " + ("reached" if figure.goal(value) else f"missed, {value:.2f}")
 
 
-def table(works, results):
-    """Markdown: a row for each figure of each work, a column for each server; ratios are to the server named in the
-    figure's column."""
-    used = [server for server in COLUMNS if any(server.name in rows for rows in results.values())]
+def table(works, results, columns):
+    """Markdown: a row for each figure of each work, a column for each server that was measured; ratios are to
+    the server named in the figure's column."""
+    used = [server for server in columns if any(server.name in rows for rows in results.values())]
     head = ["work", "figure", *(server.label for server in used), "goal"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for work in works:

@@ -220,6 +220,9 @@ class Node(Server):
         return f"127.0.0.1:{self.port}/events?channel=bench/0"
 
 
+COLUMNS = [RawSingle, Raw, EventGateway, Nchan, Node]
+
+
 def load(work, server, *arguments, streams=None, publish=True):
     """Runs the load generator against a server and returns what it says, with the server's processor seconds and when (CLOCK_MONOTONIC)."""
     command = [*pinned(CPUS[0]), str(LOAD), work, "--channels", str(server.channels), "--channel", "bench/%u",
@@ -259,4 +262,4 @@ def hold_idle(server, streams):
     return result
 
 
-__all__ = ["EventGateway", "Nchan", "Node", "Raw", "RawSingle", "ROOT", "hold_idle", "load"]
+__all__ = ["COLUMNS", "EventGateway", "Nchan", "Node", "Raw", "RawSingle", "ROOT", "hold_idle", "load"]

@@ -24,15 +24,15 @@ struct stream {
     int fd;
     bool open; /* its head has come */
     uint16_t kept;
-    uint64_t events;
-    char *line; /* LINE_BYTES: the beginning of an unfinished line; made when needed first */
+    uint64_t events, wanted; /* wanted 0: no end */
+    char *line;              /* LINE_BYTES: the beginning of an unfinished line; made when needed first */
 };
 
 struct crowd {
     struct crowd_options options;
     int epoll;
     struct stream *streams;
-    uint32_t started, open;
+    uint32_t started, open, satisfied;
     uint64_t deliveries, bytes, gaps, complete;
     uint32_t readers[RING]; /* of event number i, at i % RING: streams that have had it */
     struct ages ages;
@@ -61,6 +61,14 @@ void crowd_free(struct crowd *crowd)
     free(crowd);
 }
 
+static void write_target(const struct crowd_options *options, uint32_t number, char *to, size_t size)
+{
+    if (options->aim_count > 0)
+        snprintf(to, size, "%s", options->aims[number % options->aim_count].target);
+    else
+        snprintf(to, size, options->target, number % options->channels);
+}
+
 static void start(struct crowd *crowd)
 {
     const struct crowd_options *options = &crowd->options;
@@ -75,7 +83,8 @@ static void start(struct crowd *crowd)
     if (stream->fd < 0 || bind(stream->fd, (struct sockaddr *)&source, sizeof(source)) != 0 ||
         connect(stream->fd, (const struct sockaddr *)&options->server, sizeof(options->server)) != 0)
         err(1, "stream %u cannot connect", number);
-    snprintf(target, sizeof(target), options->target, number % options->channels);
+    write_target(options, number, target, sizeof(target));
+    stream->wanted = options->aim_count > 0 ? options->aims[number % options->aim_count].events : 0;
     int length = snprintf(request, sizeof(request),
                           "GET %s HTTP/1.1\r\nHost: bench.test\r\nAccept: text/event-stream\r\n\r\n", target);
     if (send(stream->fd, request, (size_t)length, MSG_NOSIGNAL) != length ||
@@ -108,6 +117,7 @@ static void count_event(struct crowd *crowd, struct stream *stream, uint64_t sen
 {
     uint32_t *readers = &crowd->readers[stream->events++ % RING];
     crowd->deliveries++;
+    crowd->satisfied += stream->events == stream->wanted;
     ages_add(&crowd->ages, read_ns > sent_ns ? read_ns - sent_ns : 0);
     if (++*readers == crowd->options.streams) {
         *readers = 0;
@@ -192,6 +202,11 @@ uint64_t crowd_gaps(const struct crowd *crowd)
 uint64_t crowd_complete(const struct crowd *crowd)
 {
     return crowd->complete;
+}
+
+uint32_t crowd_satisfied(const struct crowd *crowd)
+{
+    return crowd->satisfied;
 }
 
 struct ages *crowd_ages(struct crowd *crowd)

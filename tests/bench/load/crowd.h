@@ -17,10 +17,18 @@
 
 struct crowd;
 
+/* A target of its own, and how many events a stream is to have from it. */
+struct crowd_aim {
+    uint64_t events;
+    char *target;
+};
+
 struct crowd_options {
     struct sockaddr_in server;
-    const char *target; /* request target; `%u` in it is the number of the stream's channel */
-    uint32_t streams;   /* stream i reads channel i % channels */
+    const char *target;           /* request target; `%u` in it is the number of the stream's channel */
+    const struct crowd_aim *aims; /* else: stream i has that of i % aim_count */
+    uint32_t aim_count;
+    uint32_t streams; /* stream i reads channel i % channels */
     uint32_t channels;
     uint32_t per_address; /* streams from each of 127.0.1.1, 127.0.1.2 … */
 };
@@ -40,6 +48,8 @@ uint64_t crowd_bytes(const struct crowd *crowd);
 uint64_t crowd_gaps(const struct crowd *crowd);
 /* Events that every stream has had (of use with one channel). */
 uint64_t crowd_complete(const struct crowd *crowd);
+/* Streams that have had as many events as they aim at. */
+uint32_t crowd_satisfied(const struct crowd *crowd);
 /* Ages of the events at their arrival since the last call of crowd_forget_ages(). */
 struct ages *crowd_ages(struct crowd *crowd);
 

@@ -12,8 +12,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "ages.h"
 #include "address.h"
+#include "payload.h"
 
 struct publisher {
     void (*add)(struct publisher *publisher, const char *channel, const char *payload, size_t length);
@@ -191,19 +191,11 @@ void publisher_free(struct publisher *publisher)
 
 void publisher_send(struct publisher *publisher, uint32_t count, uint32_t first, uint32_t channels)
 {
-    static const char padding[] =
-        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
-    char channel[64], payload[8000];
+    char channel[64], payload[PAYLOAD_BYTES];
     for (uint32_t i = 0; i < count; i++) {
         snprintf(channel, sizeof(channel), publisher->channel, (first + i) % channels);
-        int length = snprintf(payload, sizeof(payload), "{\"t\":%llu,\"n\":%llu,\"pad\":\"",
-                              (unsigned long long)now_ns(), (unsigned long long)publisher->number++);
-        while ((uint32_t)length + 2 < publisher->payload) {
-            int missing = (int)publisher->payload - 2 - length;
-            length += snprintf(payload + length, sizeof(payload) - (size_t)length, "%.*s", missing, padding);
-        }
-        length += snprintf(payload + length, sizeof(payload) - (size_t)length, "\"}");
-        publisher->add(publisher, channel, payload, (size_t)length);
+        size_t length = payload_write(payload, publisher->payload, publisher->number++);
+        publisher->add(publisher, channel, payload, length);
     }
     publisher->sent += count;
     if (publisher->database && !PQpipelineSync(publisher->database))
