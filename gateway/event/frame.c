@@ -8,7 +8,6 @@
 #include "eventgate/frame.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,7 +132,14 @@ bool eg_format_equal(struct eg_format a, struct eg_format b)
 
 static size_t chunk_head(char ret_text[CHUNK_HEAD_SIZE], size_t length)
 {
-    return (size_t)snprintf(ret_text, CHUNK_HEAD_SIZE, "%zx\r\n", length);
+    static const char digits[] = "0123456789abcdef";
+    size_t count = 1;
+    while (count < 2 * sizeof(length) && length >> 4 * count)
+        count++;
+    for (size_t i = 0; i < count; i++)
+        ret_text[i] = digits[length >> 4 * (count - 1 - i) & 15];
+    memcpy(ret_text + count, "\r\n", sizeof("\r\n"));
+    return count + 2;
 }
 
 static struct eg_frame *frame_new(const struct eg_event *event, struct eg_format format)

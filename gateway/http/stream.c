@@ -26,6 +26,8 @@
 
 #define FLUSH_ROUNDS 8
 #define STUCK_HEARTBEATS 2
+/* What all streams together are sent of the log in one turn; live events wait for no more. */
+#define PAGE_BYTES_A_TURN ((size_t)512 << 10)
 
 static const enum eg_metric stream_gauges[] = {EG_METRIC_STREAMS_SSE, EG_METRIC_STREAMS_NDJSON};
 
@@ -221,12 +223,18 @@ static void block(struct eg_stream *stream)
         stream_close(stream);
 }
 
+/* Has it to wait for the next turn, since enough was sent of the log in this one? */
+static bool waits_for_turn(const struct eg_stream *stream)
+{
+    return stream->catchup.page && eg_stream_worker(stream)->page_bytes >= PAGE_BYTES_A_TURN;
+}
+
 static void flush(struct eg_subscriber *subscriber)
 {
     struct eg_stream *stream = EG_CONTAINER_OF(subscriber, struct eg_stream, subscriber);
     if (stream->blocked)
         return; /* until there is room */
-    for (int round = 0; round < FLUSH_ROUNDS; round++) {
+    for (int round = 0; round < FLUSH_ROUNDS && !waits_for_turn(stream); round++) {
         bool done;
         switch (flush_round(stream, &done)) {
         case EG_SENT_FAILED:

@@ -42,6 +42,7 @@ static enum eg_sent send_page(struct eg_stream *stream)
         if (!eg_own_run_add(run, page->events[i], stream->format, stream->chunked, &cursor))
             return EG_SENT_FAILED;
     }
+    eg_stream_worker(stream)->page_bytes += run->bytes.length;
     if (run->count > 0)
         sent = send_own_run(stream, &frames);
     if (frames > 0) {

@@ -216,6 +216,7 @@ static void hand_over_published(struct eg_worker *worker)
 static void turn(void *context)
 {
     struct eg_worker *worker = context;
+    worker->page_bytes = 0;
     for (uint32_t i = 0; i < worker->set_count; i++)
         take_feed(&worker->sets[i]);
     eg_mailbox_deliver(&worker->mailbox, worker);

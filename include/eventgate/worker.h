@@ -93,6 +93,7 @@ struct eg_worker {
     struct eg_publication *published, **last_published; /* in this turn */
     struct eg_stream_run *run;                          /* what its streams send next */
     struct eg_own_run *own_run;                         /* the same for one of them alone */
+    size_t page_bytes;                                  /* made of pages of the log in this turn */
     TAILQ_HEAD(eg_stream_list, eg_stream) streams;      /* by the time of their next heartbeat */
     struct eg_timer heartbeat;
     struct eg_message drain_message;
