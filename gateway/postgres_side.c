@@ -259,6 +259,8 @@ static bool make_durable(struct set *set, const struct eg_config_set *config, st
     if (set->reader)
         set->pager = eg_log_pager_new(side->loop, config, &set->order, set->reader, set->metrics);
     set->appender = eg_appender_new(side->loop, config, status, set->metrics);
+    if (set->appender && set->reader)
+        eg_appender_feed(set->appender, set->reader);
     set->keeper = eg_log_keeper_new(side->loop, config, set->metrics);
     return set->reader && set->pager && set->appender && set->keeper;
 }

@@ -364,7 +364,7 @@ $$;
 -- nothing of its unit is appended; 'withheld': another item of its unit is in conflict.
 CREATE OR REPLACE FUNCTION eventgate.append(publisher text, units integer[], channels text[], types text[],
     datas text[], keys text[], traces text[])
-    RETURNS TABLE (item integer, pos bigint, outcome text)
+    RETURNS TABLE (item integer, pos bigint, outcome text, "time" timestamptz)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = force_generic_plan
@@ -389,7 +389,8 @@ BEGIN
         PERFORM eventgate.know_channels(unknown);
     END IF;
     IF array_remove(keys, NULL) <> '{}' THEN
-        RETURN QUERY SELECT a.item, a.pos, a.outcome FROM eventgate.append_keyed('gateway ' || coalesce(publisher, ''),
+        RETURN QUERY SELECT a.item, a.pos, a.outcome, NULL::timestamptz
+        FROM eventgate.append_keyed('gateway ' || coalesce(publisher, ''),
             units, channels, types, datas, keys, traces) AS a ORDER BY a.item;
     ELSE
         first := nextval('eventgate.position_seq');
@@ -400,7 +401,7 @@ BEGIN
         RETURN QUERY INSERT INTO eventgate.log AS l (pos, channel, type, "time", trace, bytes, data)
             SELECT first - 1 + i, channel, type, now_, trace, octet_length(data), data::json
             FROM unnest(channels, types, traces, datas) WITH ORDINALITY AS u(channel, type, trace, data, i)
-            RETURNING (l.pos - first)::integer + 1, l.pos, 'appended';
+            RETURNING (l.pos - first)::integer + 1, l.pos, 'appended', l."time";
     END IF;
     PERFORM pg_notify('eventgate', '');
 END

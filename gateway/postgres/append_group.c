@@ -4,8 +4,10 @@
 #include "eventgate/append_group.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "eventgate/log_query.h"
 #include "eventgate/pg_array.h"
 
 #define STATEMENT "append"
@@ -46,7 +48,9 @@ bool eg_append_group_fits(const struct eg_append_group *group, struct eg_append_
 void eg_append_prepare(struct eg_connection *connection)
 {
     eg_connection_prepare(connection, STATEMENT,
-                          "SELECT a.item, a.pos, a.outcome FROM eventgate.append($1, $2, $3, $4, $5, $6, $7) AS a", 7);
+                          "SELECT a.item, a.pos, a.outcome, a.\"time\", " EG_LOG_MARK_SQL
+                          " FROM eventgate.append($1, $2, $3, $4, $5, $6, $7) AS a",
+                          7);
 }
 
 typedef struct eg_bytes member_function(const struct eg_publication_item *item);
@@ -149,6 +153,8 @@ static enum eg_outcome outcome_called(const char *name)
 void eg_append_group_take(struct eg_append_group *group, const struct eg_result *result)
 {
     size_t count = eg_result_count(result), unit = 0, index = 0;
+    const char *mark = count > 0 ? eg_result_bytes(result, 0, 4).data : NULL;
+    snprintf(group->mark, sizeof(group->mark), "%s", mark ? mark : "");
     for (size_t row = 0; row < count && unit < group->unit_count; row++) {
         struct eg_append_unit *of = &group->units[unit];
         struct eg_publication_item *item = &of->publication->items[of->first + index];
@@ -156,12 +162,35 @@ void eg_append_group_take(struct eg_append_group *group, const struct eg_result 
             break;
         item->position = (uint64_t)eg_result_integer(result, row, 1);
         item->outcome = outcome_called(eg_result_bytes(result, row, 2).data);
+        item->appended_us = eg_log_read_time(result, row, 3);
         group->answered++;
         if (++index == of->count) {
             index = 0;
             unit++;
         }
     }
+}
+
+static bool feed_item(struct eg_log_reader *reader, const char *mark, const struct eg_publication_item *item)
+{
+    const struct eg_log_row row = {.position = item->position,
+                                   .channel = item->channel,
+                                   .type = item->type,
+                                   .trace = item->trace,
+                                   .data = item->payload,
+                                   .appended_us = item->appended_us};
+    if (item->outcome != EG_OUTCOME_COMMITTED)
+        return true;
+    return item->appended_us != 0 && eg_log_reader_own_row(reader, mark, &row);
+}
+
+void eg_append_group_feed(const struct eg_append_group *group, struct eg_log_reader *reader)
+{
+    bool all = true;
+    for (size_t u = 0; u < group->unit_count; u++)
+        for (size_t i = 0; all && i < group->units[u].count; i++)
+            all = feed_item(reader, group->mark, &group->units[u].publication->items[group->units[u].first + i]);
+    eg_log_reader_own_end(reader, all);
 }
 
 void eg_append_group_forget(struct eg_append_group *group)

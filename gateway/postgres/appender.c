@@ -38,14 +38,17 @@ struct eg_appender {
     struct eg_metrics *metrics;
     struct eg_loop *loop;
     struct eg_connection *connection;
+    struct eg_log_reader *reader; /* or NULL */
     struct eg_buffer settings;
     enum step step;
     bool step_failed;
     struct eg_error error; /* of the step */
     bool heartbeat;        /* an empty transaction is under way */
-    char tag[EG_CURSOR_TAG_MAX + 1];
+    char tag[EG_CURSOR_TAG_MAX + 1], mark[EG_LOG_MARK_SIZE];
     struct eg_append_group groups[GROUPS_MAX]; /* a ring of those under way */
     size_t first_group, group_count;
+    struct eg_append_group committed[GROUPS_MAX]; /* in this turn: the next transaction goes out before they are told */
+    size_t committed_count;
     struct again again;
     struct eg_publication *first, **last; /* queued; the first one from next_index on */
     size_t next_index;
@@ -102,6 +105,19 @@ static void finish_unit(struct eg_appender *appender, struct eg_append_unit unit
     memcpy(publication->tag, appender->tag, sizeof(publication->tag));
     eg_appender_release(appender, publication->count, publication->bytes);
     publication->done(publication);
+}
+
+/* Tells of what has been committed in this turn: the subscribers first, so that an answer's id can be read at once. */
+static void finish_committed(struct eg_appender *appender)
+{
+    for (size_t g = 0; g < appender->committed_count; g++) {
+        const struct eg_append_group *group = &appender->committed[g];
+        if (appender->reader)
+            eg_append_group_feed(group, appender->reader);
+        for (size_t i = 0; i < group->unit_count; i++)
+            finish_unit(appender, group->units[i], EG_OUTCOME_PENDING, NULL);
+    }
+    appender->committed_count = 0;
 }
 
 static bool has_class(const struct eg_error *error, const char *const *classes, size_t count)
@@ -212,6 +228,7 @@ static void pump(struct eg_deferred *deferred)
         send_group(appender, group);
     }
     eg_connection_flush(appender->connection);
+    finish_committed(appender);
 }
 
 static void pump_later(struct eg_appender *appender)
@@ -284,8 +301,9 @@ static void finish_group(struct eg_appender *appender)
         return;
     }
     eg_metrics_add(appender->metrics, EG_METRIC_APPEND_TRANSACTIONS, 1);
-    for (size_t i = 0; i < group.unit_count; i++)
-        finish_unit(appender, group.units[i], EG_OUTCOME_PENDING, NULL);
+    if (appender->committed_count == GROUPS_MAX)
+        finish_committed(appender);
+    appender->committed[appender->committed_count++] = group;
 }
 
 /* --- the connection's hooks ----------------------------------------------------------------------------------------
@@ -321,6 +339,7 @@ static void take_step(struct eg_appender *appender, const struct eg_result *resu
     } else if (result->kind == EG_RESULT_OK && result->rows && appender->step == ATTACHING) {
         if (eg_log_read_attached(result, &attached, &appender->error) == 0) {
             memcpy(appender->tag, attached.tag, sizeof(appender->tag));
+            memcpy(appender->mark, attached.mark, sizeof(appender->mark));
             eg_log_jumps_unref(attached.jumps);
         } else {
             appender->step_failed = true;
@@ -333,6 +352,8 @@ static void take_step(struct eg_appender *appender, const struct eg_result *resu
     } else if (result->kind == EG_RESULT_SYNC) {
         appender->step = LIVE;
         eg_connection_settle(appender->connection);
+        if (appender->reader && eg_connection_keeps_utf8(appender->connection))
+            eg_log_reader_own_begin(appender->reader, eg_connection_session(appender->connection), appender->mark);
         atomic_store(&appender->admission.up, true);
         eg_metrics_set(appender->metrics, EG_METRIC_LOG_APPENDING, 1);
         eg_set_status_set_appender(appender->status, true, "READY");
@@ -398,6 +419,9 @@ static void lost(void *context)
 {
     struct eg_appender *appender = context;
     eg_metrics_set(appender->metrics, EG_METRIC_LOG_APPENDING, 0);
+    finish_committed(appender);
+    if (appender->reader)
+        eg_log_reader_own_lost(appender->reader);
     end_all(appender);
 }
 
@@ -445,10 +469,16 @@ struct eg_appender *eg_appender_new(struct eg_loop *loop, const struct eg_config
     return NULL;
 }
 
+void eg_appender_feed(struct eg_appender *appender, struct eg_log_reader *reader)
+{
+    appender->reader = reader;
+}
+
 void eg_appender_free(struct eg_appender *appender)
 {
     if (!appender)
         return;
+    finish_committed(appender);
     end_all(appender);
     eg_connection_free(appender->connection);
     free(appender->again.units);

@@ -54,6 +54,7 @@ struct eg_connection {
     uint32_t watched;
     struct eg_timer timer; /* WAITING: back-off; else the deadline or the heartbeat */
     struct eg_backoff backoff;
+    int notifier; /* the session whose notification is being passed on */
     uint32_t due; /* answers: 1 for a plain command, or the syncs under way */
     bool pipelining;
     char problem[256]; /* the last failure, as it was logged; "" once settled */
@@ -84,6 +85,22 @@ static void change_state(struct eg_connection *connection, enum event event)
 bool eg_connection_is_ready(const struct eg_connection *connection)
 {
     return connection->state == READY;
+}
+
+int eg_connection_session(const struct eg_connection *connection)
+{
+    return connection->conn ? PQbackendPID(connection->conn) : 0;
+}
+
+int eg_connection_notifier(const struct eg_connection *connection)
+{
+    return connection->notifier;
+}
+
+bool eg_connection_keeps_utf8(const struct eg_connection *connection)
+{
+    const char *encoding = connection->conn ? PQparameterStatus(connection->conn, "server_encoding") : NULL;
+    return encoding && strcmp(encoding, "UTF8") == 0;
 }
 
 void eg_connection_settle(struct eg_connection *connection)
@@ -296,6 +313,7 @@ static void pass_notifications(struct eg_connection *connection)
     PGnotify *notify;
     bool any = false;
     while (connection->conn && (notify = PQnotifies(connection->conn))) {
+        connection->notifier = notify->be_pid;
         if (connection->state == READY)
             connection->hooks.notified(connection->hooks.context, notify->relname, notify->extra);
         PQfreemem(notify);

@@ -22,10 +22,6 @@
 
 enum column { POSITION, CHANNEL, TYPE, TIME, TRACE, BYTES, DATA };
 
-/* As eventgate.mark() has it, without the cost of calling a function. */
-#define MARK                                                                                                           \
-    "(SELECT pg_catalog.concat(i.number, '.', i.xmin) FROM eventgate.incarnation AS i "                                \
-    "ORDER BY i.number DESC LIMIT 1)"
 /* As eventgate.position() has it: the highest position there is, or was until retention dropped it. */
 /* As eventgate.position() has it. */
 #define HEAD                                                                                                           \
@@ -34,7 +30,7 @@ enum column { POSITION, CHANNEL, TYPE, TIME, TRACE, BYTES, DATA };
     "(SELECT pg_catalog.max(i.jump_to) FROM eventgate.incarnation AS i), 0)"
 /* The head row, and behind it as many of the rows as the bytes allow. */
 #define RESULT(head, pruned, cut, rows, bytes)                                                                         \
-    "SELECT " head "::pg_catalog.int8 AS pos, " MARK " AS channel, (" pruned ")::pg_catalog.text AS type, "            \
+    "SELECT " head "::pg_catalog.int8 AS pos, " EG_LOG_MARK_SQL " AS channel, (" pruned ")::pg_catalog.text AS type, " \
     "NULL::pg_catalog.timestamptz AS \"time\", (" cut ")::pg_catalog.text AS trace, NULL::pg_catalog.int4 AS bytes, "  \
     "NULL::pg_catalog.json AS data UNION ALL (SELECT s.pos, s.channel, s.type, s.\"time\", s.trace, s.bytes, s.data "  \
     "FROM (SELECT r.*, pg_catalog.sum(r.bytes) OVER (ORDER BY r.pos ROWS UNBOUNDED PRECEDING) - r.bytes AS before "    \
@@ -230,6 +226,11 @@ int eg_log_read_head(const struct eg_result *result, struct eg_log_head *ret_hea
     return 0;
 }
 
+int64_t eg_log_read_time(const struct eg_result *result, size_t row, size_t column)
+{
+    return eg_result_bytes(result, row, column).data ? eg_result_integer(result, row, column) + POSTGRES_EPOCH_US : 0;
+}
+
 void eg_log_read_row(const struct eg_result *result, size_t row, struct eg_log_row *ret_row)
 {
     ret_row->position = (uint64_t)eg_result_integer(result, row, POSITION);
@@ -237,7 +238,7 @@ void eg_log_read_row(const struct eg_result *result, size_t row, struct eg_log_r
     ret_row->type = eg_result_bytes(result, row, TYPE);
     ret_row->trace = eg_result_bytes(result, row, TRACE);
     ret_row->data = eg_result_bytes(result, row, DATA);
-    ret_row->appended_us = eg_result_integer(result, row, TIME) + POSTGRES_EPOCH_US;
+    ret_row->appended_us = eg_log_read_time(result, row, TIME);
     ret_row->bytes = (uint32_t)eg_result_integer(result, row, BYTES);
 }
 

@@ -54,6 +54,8 @@ struct eg_log_reader {
     bool at_head;                 /* they were all there were */
     bool another;                 /* they are another incarnation's */
     uint64_t read_ms;             /* when the last read was sent */
+    int own_session;              /* this gateway's appending process of PostgreSQL; 0: none */
+    char own_mark[EG_LOG_MARK_SIZE];
     struct eg_timer poll;
     struct look *looks; /* the first `looks_now` wait for what is being read, the others for the next read */
     size_t look_count, looks_now, look_capacity;
@@ -267,7 +269,7 @@ static void take_rows(struct eg_log_reader *reader, const struct eg_result *resu
         return;
     for (size_t i = 1; memory && i < count; i++) {
         eg_log_read_row(result, i, &row);
-        memory = take_row(reader, &row);
+        memory = row.position <= reader->order->position || take_row(reader, &row); /* own ones came meanwhile */
         bytes += row.bytes;
     }
     eg_metrics_add(reader->metrics, EG_METRIC_LOG_READS, 1);
@@ -305,6 +307,47 @@ static void finish_read(struct eg_log_reader *reader)
         arm_poll(reader, POLL_MS);
 }
 
+/* --- what this gateway appended ------------------------------------------------------------------------------------
+ */
+
+/* Is that the incarnation that is being read? */
+static bool is_read(const struct eg_log_reader *reader, const char *mark)
+{
+    return reader->step == LIVE && !reader->another && strcmp(mark, reader->state.mark) == 0;
+}
+
+void eg_log_reader_own_begin(struct eg_log_reader *reader, int session, const char *mark)
+{
+    reader->own_session = session;
+    snprintf(reader->own_mark, sizeof(reader->own_mark), "%s", mark);
+}
+
+bool eg_log_reader_own_row(struct eg_log_reader *reader, const char *mark, const struct eg_log_row *row)
+{
+    if (reader->own_session == 0 || !is_read(reader, mark) || row->position != reader->order->position + 1)
+        return false;
+    if (take_row(reader, row))
+        return true;
+    eg_connection_fail(reader->connection, "out of memory for an event of the log");
+    return false;
+}
+
+void eg_log_reader_own_end(struct eg_log_reader *reader, bool all)
+{
+    if (reader->step != LIVE)
+        return;
+    show_position(reader);
+    reader->again = reader->again || !all;
+    if (reader->again && !reader->reading)
+        read_again(reader);
+}
+
+void eg_log_reader_own_lost(struct eg_log_reader *reader)
+{
+    reader->own_session = 0;
+    read_now(reader);
+}
+
 /* --- the connection's hooks ----------------------------------------------------------------------------------------
  */
 
@@ -319,7 +362,9 @@ static void notified(void *context, const char *channel, const char *payload)
 {
     struct eg_log_reader *reader = context;
     (void)payload;
-    if (strcmp(channel, "eventgate") == 0)
+    if (strcmp(channel, "eventgate") != 0)
+        return;
+    if (eg_connection_notifier(reader->connection) != reader->own_session || !is_read(reader, reader->own_mark))
         reader->again = true;
 }
 

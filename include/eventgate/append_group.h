@@ -8,6 +8,7 @@
 #define EG_APPEND_GROUP_H
 
 #include "eventgate/connection.h"
+#include "eventgate/log_reader.h"
 #include "eventgate/publication.h"
 
 /* Bounds of a group, that one unit alone may pass. */
@@ -22,7 +23,8 @@ struct eg_append_unit {
 struct eg_append_group {
     struct eg_append_unit units[EG_APPEND_ITEMS];
     size_t unit_count, item_count, bytes;
-    size_t answered; /* items that a row of the result was about */
+    size_t answered;             /* items that a row of the result was about */
+    char mark[EG_LOG_MARK_SIZE]; /* of the incarnation that was there when it began; "": none */
     uint32_t tries;
     bool failed;
     struct eg_error error;
@@ -42,6 +44,8 @@ int eg_append_group_send(struct eg_append_group *group, struct eg_connection *co
 
 /* Notes in the items what the result says of them; it counts only once the transaction has committed. */
 void eg_append_group_take(struct eg_append_group *group, const struct eg_result *result);
+/* It has committed: has the reader feed what it appended, as far as that need not be read. */
+void eg_append_group_feed(const struct eg_append_group *group, struct eg_log_reader *reader);
 /* It has not: the items are PENDING again. */
 void eg_append_group_forget(struct eg_append_group *group);
 

@@ -6,6 +6,7 @@
 #define EG_APPENDER_H
 
 #include "eventgate/config.h"
+#include "eventgate/log_reader.h"
 #include "eventgate/loop.h"
 #include "eventgate/metrics.h"
 #include "eventgate/publication.h"
@@ -16,6 +17,8 @@ struct eg_appender;
 /* Starts connecting at once. `set` (borrowed) outlives it. NULL: out of memory. */
 struct eg_appender *eg_appender_new(struct eg_loop *loop, const struct eg_config_set *set, struct eg_set_status *status,
                                     struct eg_metrics *metrics);
+/* From the next session on, what it has appended is fed by the set's reader (borrowed) without being read. */
+void eg_appender_feed(struct eg_appender *appender, struct eg_log_reader *reader);
 /* Everything still queued ends as UNAVAILABLE, what was sent as UNKNOWN. */
 void eg_appender_free(struct eg_appender *appender);
 

@@ -60,6 +60,13 @@ void eg_connection_free(struct eg_connection *connection);
 
 bool eg_connection_is_ready(const struct eg_connection *connection);
 
+/* The process of PostgreSQL that serves it; 0: none. */
+int eg_connection_session(const struct eg_connection *connection);
+/* While a notification is passed on: the process that sent it. */
+int eg_connection_notifier(const struct eg_connection *connection);
+/* Is the database's encoding UTF-8, so that every text comes back as it was sent? */
+bool eg_connection_keeps_utf8(const struct eg_connection *connection);
+
 /* It does what it is for: the next failure is a new one, and its back-off begins anew. Until then each attempt that
  * fails, even after `ready`, waits longer than the one before. */
 void eg_connection_settle(struct eg_connection *connection);

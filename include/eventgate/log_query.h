@@ -25,6 +25,10 @@
 #define EG_LOG_PAGES_ROWS 8000u
 #define EG_LOG_PAGES_BYTES 4000000u
 #define EG_LOG_MARK_SIZE 64u
+/* The mark of the statement's snapshot, as eventgate.mark() has it, without the cost of calling a function. */
+#define EG_LOG_MARK_SQL                                                                                                \
+    "(SELECT pg_catalog.concat(i.number, '.', i.xmin) FROM eventgate.incarnation AS i "                                \
+    "ORDER BY i.number DESC LIMIT 1)"
 
 /* For eg_connection_hooks.settings, NUL-terminated: timeouts shorter than the connection's own deadline, so that it is
  * PostgreSQL that gives up, and says so. */
@@ -65,6 +69,9 @@ struct eg_log_head {
 int eg_log_read_head(const struct eg_result *result, struct eg_log_head *ret_head) EG_MUST_CHECK;
 /* The others, from 1 on. */
 void eg_log_read_row(const struct eg_result *result, size_t row, struct eg_log_row *ret_row);
+
+/* A column with a time: wall clock, microseconds since 1970; 0 for NULL. */
+int64_t eg_log_read_time(const struct eg_result *result, size_t row, size_t column);
 
 /* --- asking --- */
 

@@ -37,6 +37,19 @@ const struct eg_log_state *eg_log_reader_state(const struct eg_log_reader *reade
  * end after this. */
 void eg_log_reader_look(struct eg_log_reader *reader, uint32_t worker, uint64_t number);
 
+/*
+ * What this gateway appends itself needs no reading: rows whose positions are right behind what has been read are the
+ * log's next ones, since nothing lies between. `own_begin`: an appending session begins, of the incarnation with that
+ * mark; what its process notifies of is no news. `own_row`: the next row that it has committed, in order, in a
+ * transaction that found the incarnation `mark`: should it have begun a new one, the position has jumped; false: it is
+ * not known to be the next one, and has to be read. `own_end`: the rows of a transaction are over; `all`: each was
+ * taken. `own_lost`: the session is gone, and may have committed what it never answered.
+ */
+void eg_log_reader_own_begin(struct eg_log_reader *reader, int session, const char *mark);
+bool eg_log_reader_own_row(struct eg_log_reader *reader, const char *mark, const struct eg_log_row *row) EG_MUST_CHECK;
+void eg_log_reader_own_end(struct eg_log_reader *reader, bool all);
+void eg_log_reader_own_lost(struct eg_log_reader *reader);
+
 /* Another connection has seen another incarnation of the log: read now, and see. Answered by `attached`. */
 void eg_log_reader_doubt(struct eg_log_reader *reader);
 

@@ -29,6 +29,7 @@ struct eg_publication_item {
     struct eg_bytes key;     /* the same */
     struct eg_bytes trace;   /* the same; W3C traceparent */
     uint64_t position;       /* durable: with COMMITTED and REPLAYED */
+    int64_t appended_us;     /* durable: with COMMITTED, where it is known: wall clock, since 1970; else 0 */
     enum eg_outcome outcome;
     uint32_t row;           /* free for the caller: the row of the batch that this item answers */
     struct eg_error *error; /* owned, set with REFUSED, else NULL */

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <libpq-fe.h>
+
 #include "postgres_fixture.h"
 
 #define ITEMS_MAX 6000
@@ -250,6 +252,99 @@ static void a_forged_wake_up_changes_nothing(void **state)
     close_reader(seen);
 }
 
+/* What an appender of this gateway says of its next row. */
+static bool own_row(struct seen *seen, const char *mark, uint64_t position)
+{
+    const struct eg_log_row row = {.position = position,
+                                   .channel = {"order/1", 7},
+                                   .type = {"made", 4},
+                                   .trace = {"trace", 5},
+                                   .data = {"1", 1},
+                                   .appended_us = 1};
+    return eg_log_reader_own_row(seen->reader, mark, &row);
+}
+
+static void its_own_rows_are_fed_once_and_without_being_read(void **state)
+{
+    (void)state;
+    struct seen *seen = open_reader();
+    const char *mark = eg_log_reader_state(seen->reader)->mark;
+    look(seen, 1);
+    eg_log_reader_look(seen->reader, 1, 2); /* a read is under way */
+    eg_log_reader_own_begin(seen->reader, 1, mark);
+    publish("order/1", 2);
+    assert_true(own_row(seen, mark, 1));
+    assert_true(own_row(seen, mark, 2));
+    eg_log_reader_own_end(seen->reader, true);
+    assert_int_equal(seen->events, 2);
+    assert_int_equal(seen->order.position, 2);
+    assert_int_equal(seen->items[seen->count - 1].kind, EG_FEED_LOG);
+    assert_int_equal(seen->items[seen->count - 1].position, 2);
+    look(seen, 3);
+    assert_int_equal(seen->events, 2);
+    publish("order/1", 1);
+    await_events(seen, 3);
+    close_reader(seen);
+}
+
+static void own_rows_that_are_not_the_next_ones_are_read(void **state)
+{
+    (void)state;
+    struct seen *seen = open_reader();
+    const char *mark = eg_log_reader_state(seen->reader)->mark;
+    look(seen, 1);
+    assert_false(own_row(seen, mark, 1)); /* no session */
+    eg_log_reader_own_begin(seen->reader, 1, mark);
+    assert_false(own_row(seen, "9.9", 1)); /* of another incarnation */
+    publish("order/1", 3);
+    assert_false(own_row(seen, mark, 2)); /* what is before it hasn't been read */
+    eg_log_reader_own_end(seen->reader, false);
+    await_events(seen, 3);
+    assert_false(own_row(seen, mark, 3)); /* again */
+    eg_log_reader_own_lost(seen->reader);
+    assert_false(own_row(seen, mark, 4));
+    close_reader(seen);
+}
+
+/* Turns until a read was made behind a NOTIFY of the session: because of it, or when the clock asks for one. */
+static uint64_t ms_until_read(struct seen *seen, PGconn *session)
+{
+    uint64_t begin_ms = eg_monotonic_ms();
+    int64_t before = eg_metrics_sum(EG_METRIC_LOG_READS);
+    PQclear(PQexec(session, "NOTIFY eventgate"));
+    while (eg_metrics_sum(EG_METRIC_LOG_READS) == before)
+        eg_loop_turn(seen->loop, 50);
+    return eg_monotonic_ms() - begin_ms;
+}
+
+static void its_own_wake_up_is_no_news(void **state)
+{
+    (void)state;
+    struct seen *seen = open_reader();
+    const char *conninfo = seen->config->sets[0].postgres;
+    PGconn *own = PQconnectdb(conninfo), *other = PQconnectdb(conninfo);
+    look(seen, 1);
+    eg_log_reader_own_begin(seen->reader, PQbackendPID(own), eg_log_reader_state(seen->reader)->mark);
+    ms_until_read(seen, other);
+    assert_true(ms_until_read(seen, own) >= 500); /* it was the clock */
+    uint64_t least_ms = 1000;
+    for (int i = 0; i < 5; i++) {
+        uint64_t ms = ms_until_read(seen, other);
+        least_ms = ms < least_ms ? ms : least_ms;
+    }
+    assert_true(least_ms < 500);
+    eg_log_reader_own_begin(seen->reader, PQbackendPID(own), "another");
+    least_ms = 1000;
+    for (int i = 0; i < 5; i++) {
+        uint64_t ms = ms_until_read(seen, own);
+        least_ms = ms < least_ms ? ms : least_ms;
+    }
+    assert_true(least_ms < 500);
+    PQfinish(own);
+    PQfinish(other);
+    close_reader(seen);
+}
+
 static void what_was_appended_while_it_was_away_is_read_afterwards(void **state)
 {
     (void)state;
@@ -395,6 +490,9 @@ int main(void)
         cmocka_unit_test(large_rows_come_in_bounded_reads),
         cmocka_unit_test(a_look_is_answered_after_what_was_committed_before_it),
         cmocka_unit_test(a_forged_wake_up_changes_nothing),
+        cmocka_unit_test(its_own_rows_are_fed_once_and_without_being_read),
+        cmocka_unit_test(own_rows_that_are_not_the_next_ones_are_read),
+        cmocka_unit_test(its_own_wake_up_is_no_news),
         cmocka_unit_test(what_was_appended_while_it_was_away_is_read_afterwards),
         cmocka_unit_test(a_lost_tail_is_a_break),
         cmocka_unit_test(a_lost_tail_is_a_break_even_if_nothing_of_it_was_fed),
