@@ -101,8 +101,8 @@ class History:
         self.postgres = postgres
         self.events = events
         self.each = max(1, events // CLIENTS)
-        self.fill("'history'")
         self.fill(f"'user/' || n % {CLIENTS}")
+        self.fill("'history'")
         postgres.sql("VACUUM ANALYZE eventgate.log")
         postgres.sql("CHECKPOINT")
         self.tag = postgres.sql("SELECT tag FROM eventgate.state")[0][0]
@@ -133,7 +133,7 @@ class History:
     def resume_same(self, make, _):
         """All clients were at the end of one channel, give or take a hundred events."""
         least = min(EACH, self.events // 2)
-        places = self.postgres.sql(f"SELECT pos FROM eventgate.log WHERE channel = 'history' ORDER BY pos DESC"
+        places = self.postgres.sql(f"SELECT pos FROM eventgate.log WHERE channel = 'history' ORDER BY channel DESC, pos DESC"
                                    f" OFFSET {least} LIMIT 100")
         aims = [(least + client % len(places), f"/channels/history?after={self.tag}.{places[client % len(places)][0]}")
                 for client in range(CLIENTS)]
