@@ -112,8 +112,11 @@ void eg_log_settings(const struct eg_config_set *set, struct eg_buffer *buffer)
                                               {"enable_seqscan", "off"},
                                               {"jit", "off"},
                                               {"search_path", "pg_catalog"}};
-    const uint32_t timeouts_ms[] = {set->query_timeout_ms / 2, set->query_timeout_ms / 4 * 3, set->query_timeout_ms};
-    static const char *const timeouts[] = {"lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"};
+    static const char *const timeouts[] = {"lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout",
+                                           "tcp_user_timeout"};
+    /* The last one lets go of the partitions that a session reads for a gateway which has vanished. */
+    const uint32_t timeouts_ms[] = {set->query_timeout_ms / 2, set->query_timeout_ms / 4 * 3, set->query_timeout_ms,
+                                    2 * set->query_timeout_ms};
     for (size_t i = 0; i < EG_ARRAY_LENGTH(settings); i++)
         eg_buffer_add_format(buffer, ", pg_catalog.set_config('%s', '%s', false)", settings[i][0], settings[i][1]);
     for (size_t i = 0; i < EG_ARRAY_LENGTH(timeouts); i++)

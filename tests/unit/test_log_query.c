@@ -87,12 +87,31 @@ static void errors_say_what_to_do(void **state)
     explain("57P01", "");
 }
 
+/* The session of a gateway that has vanished must not hold partitions until TCP gives up. */
+static void sessions_have_timeouts(void **state)
+{
+    (void)state;
+    const struct eg_config_set set = {.query_timeout_ms = 3000};
+    struct eg_buffer settings = EG_BUFFER_INIT, sql = EG_BUFFER_INIT;
+    eg_log_settings(&set, &settings);
+    assert_non_null(strstr(settings.data, "'tcp_user_timeout', '6000'"));
+    eg_buffer_add_string(&sql, "SELECT concat_ws(' '");
+    eg_buffer_add_string(&sql, settings.data);
+    eg_buffer_add(&sql, ")", 2);
+    char *found = postgres_ask("postgres", sql.data);
+    assert_non_null(strstr(found, "1500ms 2250ms 3s"));
+    free(found);
+    eg_buffer_done(&settings);
+    eg_buffer_done(&sql);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_regular_expression_matches_what_the_pattern_does),
         cmocka_unit_test(the_sets_regular_expression_is_that_of_any),
         cmocka_unit_test(errors_say_what_to_do),
+        cmocka_unit_test(sessions_have_timeouts),
     };
     eg_log_configure(EG_LOG_ERROR, EG_LOG_TEXT);
     return cmocka_run_group_tests(tests, postgres_start, postgres_stop);
