@@ -12,6 +12,8 @@ from kit.gateway import Gateway
 from kit.schema import Database
 from kit.wait import until
 
+pytestmark = pytest.mark.threads
+
 TRANSPORTS = ("sse", "ndjson", "poll")
 SMALL = ("--journal-events", "16", "--workers", "2", "--heartbeat", "200ms")
 
@@ -174,6 +176,21 @@ def test_a_first_event_of_a_channel_reaches_who_waits_for_it(pair, database):
         fill(database, f"{name}/new", 1, 2)
         assert [event.data for event in by_name.events(2)] == [1, 2]
         assert [event.data for event in by_pattern.events(2)] == [1, 2]
+
+
+def test_channels_that_are_forgotten_and_come_back(start_gateway, database):
+    """More channels than are remembered: who subscribes to one of them, or to a pattern, misses nothing."""
+    gateway = start_gateway(*SMALL, "--max-channels", "20", database=database, durable="d/**").wait_ready()
+    name = next(names)
+    with gateway.stream(f"/channels/{name}/7") as one, gateway.stream(f"/events?channel={name}/**") as all_of_them:
+        one.cursor(), all_of_them.cursor()
+        for first in range(0, 1000, 10):
+            database.sql("select eventgate.publish(%s || '/' || n %% 200, to_json(n)) from generate_series(%s, %s) n",
+                         name, first, first + 9)
+        assert [event.data for event in one.events(5)] == [7, 207, 407, 607, 807]
+        assert [event.data for event in all_of_them.events(1000)] == list(range(1000))
+        listed = [row for row in gateway.get("/channels").json()["channels"] if row["name"].startswith(f"{name}/")]
+        assert len(listed) < 100, "most are forgotten"
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -463,7 +480,7 @@ def test_many_clients_resume_at_once(start_gateway, database):
     name = next(names)
     fill(database, name, 1, 2500)
     gateway = start_gateway(*SMALL, database=database, durable="d/**").wait_ready()
-    streams = [gateway.stream(f"/channels/{name}?after=earliest") for _ in range(60)]
+    streams = [gateway.stream(f"/channels/{name}?after=earliest", version=version) for version in ("1.0", "1.1") * 30]
     for stream in streams:
         assert [event.data for event in stream.events(2500)] == list(range(1, 2501))
         stream.close()
