@@ -31,6 +31,8 @@ FAT_BYTES = 20_000
 # What is sabotaged when the log is read has to happen soon.
 SMALL_JOURNAL, SABOTAGED_JOURNAL, LARGE_JOURNAL = 1000, 32, 1_000_000
 PAUSES = (0, 0.005, 0.01, 0.04)
+# Fewer than there are, so that some are forgotten.
+MAX_CHANNELS = 40
 
 CONFIGURATION = f"""
 [gateway]
@@ -43,6 +45,7 @@ max_header = 16kB
 [set pure]
 postgres = {{conninfo}}
 durable = {BUSY},{FAT},steady/*,quiet/*
+max_channels = {MAX_CHANNELS}
 journal_events = {{journal_events}}
 postgres_heartbeat = 500ms
 query_timeout = 2s

@@ -1,10 +1,11 @@
-"""The durable judge on records that are made up: good ones, and one of each kind of offence."""
+"""The judges on records that are made up: good ones, and one of each kind of offence."""
 
 import pytest
 
 from cursors import matches, parse
 from judge import Fault, Told, Verdict
 from judge_durable import DurableJudge, Truth
+from judge_live import LiveJudge
 
 SEGMENT = 1 << 33
 TAG = "abc123"
@@ -261,6 +262,67 @@ def test_the_log_itself():
     story = Story().told(*EVERYTHING)
     story.change = lambda truth: truth.pruned.update(a=3)
     assert story.offences() == {"false gaps"}
+
+
+# --- live channels, on two gateways -----------------------------------------------------------------------------------
+
+ONE, OTHER = "aaaaaaaaaa", "bbbbbbbbbb"  # LISTEN sessions
+
+
+class LiveStory:
+    """Publisher 1 has published five events on `l`."""
+
+    def __init__(self):
+        self.published = {0: [], 1: [("l", number, float(number), "committed", None) for number in range(1, 6)]}
+        self.faults = []
+        self.record = []
+
+    def open(self, gateway, session, cursor=None, now=0.5):
+        self.record.append(("open", now, "sse", cursor, gateway))
+        if cursor is None:
+            self.record.append(("place", now, f"{TAG}.0~{session}-0"))
+        return self
+
+    def told(self, session, *numbers):
+        self.record += [("event", float(number), session, number, "l", 1, number) for number in numbers]
+        return self
+
+    def gap(self, reason, begin, end, now, names=("l",)):
+        self.record.append(("gap", now, reason, f"{TAG}.0~{begin}", f"{TAG}.0~{end}", names))
+        return self
+
+    def offences(self):
+        told = {"reader": Told(("l",), ("d",), self.record)}
+        verdict = Verdict().tally(told)
+        LiveJudge(verdict, self.published, told, self.faults, 1000, 60).judge()
+        return {offence.kind for offence in verdict.offences}
+
+
+def test_live_good_ones():
+    assert LiveStory().open(0, ONE).told(ONE, 1, 2, 3, 4, 5).offences() == set()
+    story = LiveStory().open(0, ONE).told(ONE, 1, 2).open(1, OTHER, f"{TAG}.0~{ONE}-2", 2.5)
+    assert story.gap("reconnect", f"{ONE}-2", f"{OTHER}-3", 3.5).told(OTHER, 4, 5).offences() == set()
+    story = LiveStory().open(0, ONE).told(ONE, 1, 2).open(1, OTHER, f"{TAG}.0~{ONE}-2", 2.5)
+    assert story.gap("failover", f"{ONE}-2", f"{OTHER}-3", 3.5, ("d", "l")).told(OTHER, 4, 5).offences() == set()
+
+
+def test_live_bad_ones():
+    assert LiveStory().open(0, ONE).told(ONE, 1, 2, 4, 5).offences() == {"lost"}
+    assert LiveStory().open(0, ONE).told(ONE, 1, 2, 2, 3, 4, 5).offences() == {"duplicated"}
+    assert LiveStory().open(0, ONE).told(ONE, 1, 3, 2, 4, 5).offences() == {"unordered"}
+    assert LiveStory().open(0, ONE).told(ONE, 1, 2, 3, 4, 5, 6).offences() == {"phantom"}
+    assert LiveStory().open(0, ONE).told(ONE, 1, 2, 3).told(OTHER, 4, 5).offences() == {"lost"}
+
+
+def test_live_false_gaps():
+    """The same gateway, without a fault; the same session; and a journal that holds everything."""
+    story = LiveStory().open(0, ONE).told(ONE, 1, 2).gap("reconnect", f"{ONE}-2", f"{OTHER}-3", 3.5)
+    assert story.told(OTHER, 4, 5).offences() == {"false gaps"}
+    story.faults = [Fault("database crashed", 2.5, 3.5, True)]
+    assert story.offences() == set()
+    for reason in ("reconnect", "retention", "slow", "failover", "unknown"):
+        story = LiveStory().open(0, ONE).told(ONE, 1, 2).gap(reason, f"{ONE}-2", f"{ONE}-3", 3.5)
+        assert story.told(ONE, 4, 5).offences() == {"false gaps"}, reason
 
 
 def test_cursors():
