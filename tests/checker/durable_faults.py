@@ -88,6 +88,7 @@ class DurableFaults(Faults):
             until(lambda: maintain(world) and world.acknowledged.value >= acknowledged + PROGRESS and
                   time.monotonic() > deadline, "publishing goes on while a reader holds a partition", 60)
         until(lambda: maintain(world) and world.floor() > goal, "what the sleepers lack is dropped", 60)
+        until(lambda: world.archived(beyond=goal)[0] > world.journal_events() * 2, "no journal has it any more", 60)
         configure(world, "retention_bytes", None)
         configure(world, "segment_bytes", None)
         self.wake()

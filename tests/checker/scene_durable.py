@@ -29,7 +29,7 @@ CHOICE = [BUSY] * 6 + [FAT] + STEADY + MIXED * 2
 
 FAT_BYTES = 20_000
 # What is sabotaged when the log is read has to happen soon.
-SMALL_JOURNAL, SABOTAGED_JOURNAL, LARGE_JOURNAL = 1000, 32, 1_000_000
+SMALL_JOURNAL, SABOTAGED_JOURNAL, LARGE_JOURNAL = 500, 32, 1_000_000
 PAUSES = (0, 0.005, 0.01, 0.04)
 # Fewer than there are, so that some are forgotten.
 MAX_CHANNELS = 40
