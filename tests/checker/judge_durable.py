@@ -144,7 +144,6 @@ class DurableWalk(Walk):
         self.truth = judge.truth
         self.everything, self.kept = judge.truth.of(names)
         self.at = None
-        self.resumed_at = 0
         self.seen = set()
         self.missing = {}
 
@@ -159,17 +158,10 @@ class DurableWalk(Walk):
             if position not in self.seen:
                 self.missing.setdefault(position, self.at)
 
-    def open(self, row):
-        self.resumed_at = parse(row[3]).position or 0
-
-    def has_some_of(self, jump):
-        return any(position in self.seen for position in between(self.everything, jump[0], jump[1] - 1))
-
     def advance(self, to):
-        """It has been told all up to here. A tail that was lost meanwhile needs a gap where it resumed in the tail, and
-        where it had some of it; who was connected, and had nothing of it, has lost nothing."""
+        """It has been told all up to here."""
         jump = self.at is not None and self.truth.jump_around(self.at)
-        if jump and jump[1] <= to and (self.truth.jump_around(self.resumed_at) == jump or self.has_some_of(jump)):
+        if jump and jump[1] <= to:
             self.offend("lost", f"from {self.at} to {to}: no gap tells of the lost tail, {jump}")
         elif self.at is not None:
             self.miss(between(self.kept, self.at, to))
