@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import statistics
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ CLIENTS = 1000
 EACH = 1000  # events that a client resumes
 WATCHERS, WATCHED_RATE = 100, 200  # live streams beside it, and their events a second
 LIVE_MOST_MS = 10
+RESULTS = BUILD / "durable.json"
 COLUMNS = "pos, channel, type, time, trace, data"
 
 
@@ -24,12 +26,33 @@ class DurableGateway(EventGateway):
 
     live = False
 
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.spent = []
+
+    def cpu_seconds(self):
+        self.spent.append(self.spent_now())
+        return super().cpu_seconds()
+
+    def spent_now(self):
+        """Seconds of processor time of each thread of the gateway, and of each process of PostgreSQL that serves it."""
+        threads = pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()
+        spent = {f"gateway: {(thread / 'comm').read_text().strip()}": scheduled(thread) for thread in threads}
+        for pid, purpose in self.postgres.sql("SELECT pid, split_part(application_name, ' ', 3) FROM pg_stat_activity"
+                                              " WHERE application_name LIKE 'pg_eventgate %%'"):
+            spent[f"PostgreSQL: {purpose}"] = scheduled(pathlib.Path(f"/proc/{pid}"))
+        return spent
+
     def arguments(self):
         arguments = ["--postgres", self.postgres.conninfo, "--durable", "bench/*,history,user/*"]
         return arguments + (["--live", "live/0"] if self.live else [])
 
     def publish_how(self):
         return f"http:127.0.0.1:{self.port}/channels/%s"
+
+
+def scheduled(folder):
+    return int((folder / "schedstat").read_text().split()[0]) / 1e9
 
 
 class GatewayWithLive(DurableGateway):
@@ -66,8 +89,11 @@ class Append(Plain):
 def posts(make, seconds):
     with make() as server:
         if isinstance(server, DurableGateway):
-            return load("post", server, "--connections", CONNECTIONS, "--payload", PAYLOAD, "--seconds", seconds,
-                        publish=False)
+            result = load("post", server, "--connections", CONNECTIONS, "--payload", PAYLOAD, "--seconds", seconds,
+                          publish=False)
+            before, after = server.spent
+            count = result["posts_per_s"] * (result["end_s"] - result["begin_s"])
+            return result | {f"spent {who}": (after[who] - before[who]) / count for who in after if who in before}
         work = "append" if isinstance(server, Append) else "insert"
         return load(work, server, "--connections", CONNECTIONS, "--batch", BATCH, "--payload", PAYLOAD, "--seconds", seconds)
 
@@ -236,6 +262,18 @@ def works(history):
     ]
 
 
+def print_costs(path):
+    """Where the processor time of a POST goes: medians."""
+    runs = json.loads(path.read_text()).get("post", {}).get("gateway", [])
+    rows = {who.removeprefix("spent "): statistics.median(run[who] * 1e6 for run in runs if who in run)
+            for who in sorted({who for run in runs for who in run if who.startswith("spent ")})}
+    print("| a POST | µs of processor time |\n|---|---|")
+    for who, cost in rows.items():
+        if cost >= 0.05:
+            print(f"| {who} | {cost:.1f} |")
+    print(f"| **all** | **{sum(rows.values()):.1f}** |\n")
+
+
 def measure(postgres, options):
     subprocess.run([str(GATEWAY), "schema", "install", "--postgres", postgres.conninfo], check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -245,4 +283,5 @@ def measure(postgres, options):
     settings = ", ".join(f"{name} = {postgres.sql(f'show {name}')[0][0]}" for name in
                          ("fsync", "synchronous_commit", "shared_buffers", "wal_sync_method", "max_wal_size"))
     print(f"Durable channels. PostgreSQL: {settings}; all else as it is by default.\n")
-    run_works(works(history), options, postgres, (DurableGateway, Plain, Append), BUILD / "durable.json")
+    run_works(works(history), options, postgres, (DurableGateway, Plain, Append), RESULTS)
+    print_costs(RESULTS)
