@@ -35,6 +35,8 @@ def chosen(options):
     unknown = set(options.what) - known
     if unknown:
         sys.exit(f"Unknown: {', '.join(sorted(unknown))}. Known: {', '.join(sorted(known))}.")
+    if "durable" in options.what and len(options.what) > 1:
+        sys.exit("durable is measured by itself: its log would be in the way of the others.")
     wanted = options.what or [work.name for work in WORKS]
     return [work for work in WORKS if work.name in wanted]
 
