@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define BATCH_EVENTS 512
+#define LATER_MAX 64u
 
 struct eg_loop {
     int epoll_fd;
@@ -32,6 +33,16 @@ struct eg_loop {
     struct eg_deferred *deferred;
     _Atomic uint64_t turns, last_us, longest_us;
 };
+
+/*
+ * The loops that a callback of this thread's own loop has woken: they are, when it returns. Woken at its first message,
+ * a thread on the same processor would run at once, find one, and have to be woken anew for each of the others.
+ */
+static _Thread_local struct {
+    bool running; /* a callback is */
+    size_t count;
+    struct eg_loop *loops[LATER_MAX];
+} later;
 
 uint64_t eg_monotonic_ms(void)
 {
@@ -67,19 +78,34 @@ static void wake_ready(struct eg_watch *watch, uint32_t epoll_events)
     atomic_store(&loop->woken, false);
 }
 
-void eg_loop_wake(struct eg_loop *loop)
+static void wake_now(struct eg_loop *loop)
 {
     static const uint64_t one = 1;
-    if (atomic_exchange(&loop->woken, true))
-        return;
     while (write(loop->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
         ;
+}
+
+void eg_loop_wake(struct eg_loop *loop)
+{
+    if (atomic_exchange(&loop->woken, true))
+        return;
+    if (later.running && later.count < LATER_MAX)
+        later.loops[later.count++] = loop;
+    else
+        wake_now(loop);
+}
+
+static void wake_later(void)
+{
+    for (size_t i = 0; i < later.count; i++)
+        wake_now(later.loops[i]);
+    later.count = 0;
 }
 
 void eg_loop_stop(struct eg_loop *loop)
 {
     atomic_store(&loop->stopped, true);
-    eg_loop_wake(loop);
+    wake_now(loop); /* who stops it may wait for it in the same callback */
 }
 
 /* --- making and freeing ------------------------------------------------------------------------------------------ */
@@ -236,6 +262,7 @@ static void run_deferred(struct eg_loop *loop)
         struct eg_deferred *deferred = loop->deferred;
         loop->deferred = deferred->next;
         deferred->run(deferred);
+        wake_later();
     }
 }
 
@@ -278,16 +305,21 @@ void eg_loop_turn(struct eg_loop *loop, int timeout_ms)
     loop->now_ms = began_us / 1000;
     loop->again = false;
     loop->batch_count = count > 0 ? count : 0;
+    later.running = true;
     for (int i = 0; i < loop->batch_count; i++) {
         struct eg_watch *watch = loop->batch[i].data.ptr;
         if (watch)
             watch->ready(watch, loop->batch[i].events);
+        wake_later();
     }
     loop->batch_count = 0;
     fire_timers(loop);
+    wake_later();
     if (loop->turn)
         loop->turn(loop->turn_context);
+    wake_later();
     run_deferred(loop);
+    later.running = false;
     count_turn(loop, began_us);
 }
 

@@ -68,7 +68,8 @@ void eg_loop_run(struct eg_loop *loop);
 /* One turn, waiting at most `timeout_ms` (-1: without bound). For tests and start-up checks. */
 void eg_loop_turn(struct eg_loop *loop, int timeout_ms);
 
-/* Any thread. Wakes are coalesced: one write for all that come before the loop runs again. */
+/* Any thread. Wakes are coalesced: one write for all that come before the loop runs again. Called from a callback of
+ * another loop, it is woken when that returns. */
 void eg_loop_wake(struct eg_loop *loop);
 void eg_loop_stop(struct eg_loop *loop);
 

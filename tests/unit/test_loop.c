@@ -405,6 +405,52 @@ static void wakes_before_a_turn_are_one(void **state)
     assert_string_equal(order, "ttt");
 }
 
+static struct eg_loop *other_loop;
+static pthread_t other_thread;
+
+static void *run_other(void *context)
+{
+    (void)context;
+    eg_loop_run(other_loop);
+    return NULL;
+}
+
+static void wake_other_often(void *context)
+{
+    (void)context;
+    for (int i = 0; i < 3; i++)
+        eg_loop_wake(other_loop);
+}
+
+static void stop_other_and_wait(void *context)
+{
+    wake_other_often(context);
+    eg_loop_stop(other_loop);
+    pthread_join(other_thread, NULL);
+}
+
+static void a_loop_that_a_callback_has_woken_wakes_when_that_returns(void **state)
+{
+    (void)state;
+    other_loop = eg_loop_new();
+    eg_loop_on_turn(loop, wake_other_often, NULL);
+    for (int i = 0; i < 3; i++) {
+        eg_loop_turn(loop, 0);
+        eg_loop_turn(other_loop, -1); /* would wait for ever */
+    }
+    eg_loop_free(other_loop);
+}
+
+static void a_callback_may_stop_a_loop_and_wait_for_it(void **state)
+{
+    (void)state;
+    other_loop = eg_loop_new();
+    assert_int_equal(pthread_create(&other_thread, NULL, run_other, NULL), 0);
+    eg_loop_on_turn(loop, stop_other_and_wait, NULL);
+    eg_loop_turn(loop, 0);
+    eg_loop_free(other_loop);
+}
+
 static void a_stop_before_the_run_is_kept(void **state)
 {
     (void)state;
@@ -438,6 +484,8 @@ int main(void)
         IN_LOOP(turns_are_counted),
         IN_LOOP(no_wake_is_lost),
         IN_LOOP(wakes_before_a_turn_are_one),
+        IN_LOOP(a_loop_that_a_callback_has_woken_wakes_when_that_returns),
+        IN_LOOP(a_callback_may_stop_a_loop_and_wait_for_it),
         IN_LOOP(a_stop_before_the_run_is_kept),
         cmocka_unit_test(freeing_nothing),
     };
