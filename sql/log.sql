@@ -375,15 +375,16 @@ AS $$
 DECLARE
     count integer := cardinality(channels);
     first bigint;
+    last bigint;
     now_ timestamptz;
     unknown text[];
 BEGIN
     IF count = 0 THEN
         RETURN;
     END IF;
-    PERFORM eventgate.check_items(count, types, datas, keys, traces);
-    PERFORM eventgate.take_turn();
-    SELECT array_agg(DISTINCT u.name) INTO unknown FROM unnest(channels) AS u(name)
+    -- In one statement, since each has its cost. The wake-up goes out with the commit.
+    PERFORM eventgate.check_items(count, types, datas, keys, traces), eventgate.take_turn(), pg_notify('eventgate', '');
+    SELECT array_agg(u.name) INTO unknown FROM (SELECT DISTINCT u.name FROM unnest(channels) AS u(name)) AS u
     WHERE (SELECT true FROM eventgate.channel AS c WHERE c.name = u.name) IS NULL; -- an index probe, never a hash join
     IF unknown IS NOT NULL THEN
         PERFORM eventgate.know_channels(unknown);
@@ -396,14 +397,13 @@ BEGIN
         first := nextval('eventgate.position_seq');
         now_ := clock_timestamp();
         IF count > 1 THEN
-            PERFORM setval('eventgate.position_seq', first + count - 1);
+            last := setval('eventgate.position_seq', first + count - 1); -- cheaper than PERFORM
         END IF;
         RETURN QUERY INSERT INTO eventgate.log AS l (pos, channel, type, "time", trace, bytes, data)
             SELECT first - 1 + i, channel, type, now_, trace, octet_length(data), data::json
             FROM unnest(channels, types, traces, datas) WITH ORDINALITY AS u(channel, type, trace, data, i)
             RETURNING (l.pos - first)::integer + 1, l.pos, 'appended', l."time";
     END IF;
-    PERFORM pg_notify('eventgate', '');
 END
 $$;
 
