@@ -17,7 +17,7 @@ import collections
 from cursors import matches, parse
 from judge import Walk, at_most
 
-SLACK_S = 5.0  # from the end of a fault to the last answer that it explains
+SLACK_S = 10.0  # from the end of a fault to the last answer that it explains: the machine may be busy
 
 
 class Truth:

@@ -22,7 +22,8 @@ def template(postgres):
 def test_pgtap(postgres, template, file):
     database = Database(postgres, template=template.name)
     try:
-        output = database.psql("-q", "-A", "-t", "--set=ON_ERROR_STOP=1", "--pset=pager=off", "-f", str(file))
+        output = postgres.run("psql", "-X", "-d", database.conninfo, "-q", "-A", "-t", "--set=ON_ERROR_STOP=1",
+                              "--pset=pager=off", "-f", "-", text=file.read_text())  # its user may not see the file
     finally:
         database.drop()
     failed = re.findall(r"^(?:not ok|# Looks like|Bail out).*(?:\n#.*)*", output, re.MULTILINE)
