@@ -408,6 +408,12 @@ static void refuse(struct eg_posting *posting, struct eg_exchange *exchange, int
                             "More is being published than the database takes (publish_queue); nothing of this was "
                             "published. Send it again later.",
                             NULL);
+    } else if (error == -E2BIG) {
+        eg_metrics_add(posting->worker->metrics, EG_METRIC_LIMIT_QUEUE, 1);
+        eg_exchange_problem(exchange, EG_PROBLEM_TOO_LARGE,
+                            "This is more than the queue to the database ever takes (publish_queue, "
+                            "publish_queue_bytes); nothing of it was published. Send it in smaller batches.",
+                            NULL);
     } else if (error == -ENOTCONN) {
         eg_exchange_problem(exchange, EG_PROBLEM_DATABASE_AWAY,
                             has_durable_part(posting)

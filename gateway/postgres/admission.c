@@ -7,6 +7,8 @@
 
 int eg_admission_take(struct eg_admission *admission, const struct eg_config_set *set, size_t items, size_t bytes)
 {
+    if (items > set->publish_queue || bytes > set->publish_queue_bytes)
+        return -E2BIG;
     if (!atomic_load(&admission->up))
         return -ENOTCONN;
     uint64_t items_now = atomic_fetch_add(&admission->items, items) + items;

@@ -15,7 +15,7 @@ struct eg_admission {
 };
 
 /* Takes room. 0; -EAGAIN: as much as the set allows is waiting or under way (publish_queue, publish_queue_bytes);
- * -ENOTCONN: the database is away. */
+ * -E2BIG: more than the set ever allows; -ENOTCONN: the database is away. */
 int eg_admission_take(struct eg_admission *admission, const struct eg_config_set *set, size_t items,
                       size_t bytes) EG_MUST_CHECK;
 void eg_admission_give_back(struct eg_admission *admission, size_t items, size_t bytes);

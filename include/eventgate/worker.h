@@ -33,7 +33,7 @@ struct eg_worker_port {
     /* This worker has its first, or no more, subscriber of a channel that the set gives by a pattern. */
     void (*want)(void *context, uint32_t set, uint32_t worker, const char *name, size_t length, uint64_t want);
     void (*unwant)(void *context, uint32_t set, uint32_t worker, const char *name, size_t length);
-    /* Room in the queue of the publisher, or (`durable`) of the appender: 0, -EAGAIN, -ENOTCONN. */
+    /* Room in the queue of the publisher, or (`durable`) of the appender: 0, -EAGAIN, -E2BIG, -ENOTCONN. */
     int (*admit)(void *context, uint32_t set, bool durable, size_t items, size_t bytes);
     void (*release)(void *context, uint32_t set, bool durable, size_t items, size_t bytes);
     /* Takes the publication; its `done` is called on another thread. */

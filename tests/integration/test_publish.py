@@ -256,6 +256,14 @@ def test_full_queue_is_503(start_gateway, make_proxy, postgres, channel):
         connection.close()
 
 
+def test_what_never_fits_into_the_queue_is_413(start_gateway, channel):
+    gateway = start_gateway("--publish-queue", "10").wait_ready()
+    items = [{"channel": channel, "data": n} for n in range(11)]
+    answer = gateway.call("POST", "/events", json.dumps(items), Content_Type="application/json")
+    assert answer.status == 413 and answer.problem()[0] == "too-large" and "publish_queue" in answer.problem()[1]
+    assert gateway.call("POST", "/events", json.dumps(items[1:]), Content_Type="application/json").status == 202
+
+
 @pytest.fixture
 def held(start_gateway, make_proxy, postgres, channel):
     """A gateway with one worker, and a POST on it whose commit isn't answered until the proxy flows again."""

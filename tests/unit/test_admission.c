@@ -19,7 +19,8 @@ static void items_and_bytes_are_bounded_and_given_back(void **state)
     assert_int_equal(eg_admission_take(&admission, &set, 2, 10), 0);
     assert_int_equal(eg_admission_take(&admission, &set, 1, 10), -EAGAIN);
     eg_admission_give_back(&admission, 2, 10);
-    assert_int_equal(eg_admission_take(&admission, &set, 1, 101), -EAGAIN);
+    assert_int_equal(eg_admission_take(&admission, &set, 1, 101), -E2BIG); /* however long it waits */
+    assert_int_equal(eg_admission_take(&admission, &set, 3, 1), -E2BIG);
     assert_int_equal(eg_admission_take(&admission, &set, 1, 100), 0);
     eg_admission_give_back(&admission, 1, 100);
     assert_int_equal(admission.items, 0);

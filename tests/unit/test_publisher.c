@@ -159,7 +159,7 @@ static void the_queue_is_bounded(void **state)
     assert_int_equal(eg_publisher_admit(bench->publisher, 2, 10), 0);
     assert_int_equal(eg_publisher_admit(bench->publisher, 1, 10), -EAGAIN);
     eg_publisher_release(bench->publisher, 2, 10);
-    assert_int_equal(eg_publisher_admit(bench->publisher, 1, 8193), -EAGAIN);
+    assert_int_equal(eg_publisher_admit(bench->publisher, 1, 8193), -E2BIG);
     assert_int_equal(eg_publisher_admit(bench->publisher, 1, 8192), 0);
     eg_publisher_release(bench->publisher, 1, 8192);
     close_bench(bench);
