@@ -1,6 +1,7 @@
 """Durable channels beside PostgreSQL itself: what plain programs do by libpq alone on the same server."""
 
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -22,12 +23,13 @@ COLUMNS = "pos, channel, type, time, trace, data"
 
 
 class DurableGateway(EventGateway):
-    """`live`: a live channel beside the durable ones, in the same set."""
+    """As it runs by default, with a worker a processor: PostgreSQL, which it is compared with, has them all, too.
+    `live`: a live channel beside the durable ones, in the same set."""
 
     live = False
 
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
+    def __init__(self, postgres, channels=1):
+        super().__init__(postgres, channels, pin=False, workers=0)
         self.spent = []
 
     def cpu_seconds(self):
@@ -131,6 +133,7 @@ class History:
         self.fill("'history'")
         postgres.sql("VACUUM ANALYZE eventgate.log")
         postgres.sql("CHECKPOINT")
+        os.sync()  # else the disk is still at it when the first is measured
         self.tag = postgres.sql("SELECT tag FROM eventgate.state")[0][0]
 
     def fill(self, channel, at_once=10_000):
@@ -163,9 +166,7 @@ class History:
                                    f" OFFSET {least} LIMIT 100")
         aims = [(least + client % len(places), f"/channels/history?after={self.tag}.{places[client % len(places)][0]}")
                 for client in range(CLIENTS)]
-        selects = [f"SELECT {COLUMNS} FROM eventgate.log WHERE channel = 'history' AND pos > {places[client % len(places)][0]}"
-                   " ORDER BY pos" for client in range(CLIENTS)]
-        return self.resume(make, aims, selects)
+        return self.resume(make, aims, ())
 
     def resume(self, make, aims, selects):
         with make() as server:
@@ -185,11 +186,16 @@ class History:
             return result | {"before_p99_ms": before["p99_ms"], "during_p99_ms": during["p99_ms"], "excess_ms": excess}
 
 
+def ahead():
+    """What has a program run before the others on its processor, where that is permitted."""
+    return ["nice", "-n", "-10"] if os.geteuid() == 0 else []
+
+
 class Watchers:
-    """Live streams, and their events' ages."""
+    """Live streams, and their events' ages. They run ahead of the load, so that it's the gateway that is measured."""
 
     def __init__(self, server):
-        command = [*pinned(CPUS[0]), str(LOAD), "watch", "--server", f"127.0.0.1:{server.port}/channels/live/%u", "--channel",
+        command = [*ahead(), *pinned(CPUS[0]), str(LOAD), "watch", "--server", f"127.0.0.1:{server.port}/channels/live/%u", "--channel",
                    "live/%u", "--publish", f"postgres:{server.postgres.conninfo}", "--streams", str(WATCHERS), "--rate",
                    str(WATCHED_RATE), "--payload", str(PAYLOAD)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -258,7 +264,7 @@ def works(history):
         Work("resume-own", f"{CLIENTS:,} clients resume {history.each:,} events each, of channels of their own; psql, the "
              "same SELECTs one after the other", history.resume_own, [GatewayWithLive, Plain], resumed),
         Work("resume-same", f"{CLIENTS:,} clients resume 1,000 to 1,100 events each, of one channel", history.resume_same,
-             [GatewayWithLive, Plain], resumed),
+             [GatewayWithLive], resumed),
     ]
 
 
