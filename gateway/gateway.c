@@ -349,8 +349,8 @@ static int start(struct gateway *gateway)
 {
     struct eg_error error;
     const struct eg_config *config = gateway->config;
-    if (eg_server_self_check(&error) != 0 ||
-        eg_listening_open(config->listen, config->listen_count, config->workers, &gateway->listening, &error) != 0) {
+    if (eg_server_self_check(&error) != 0 || eg_listening_open(config->listen.items, config->listen.count,
+                                                               config->workers, &gateway->listening, &error) != 0) {
         eg_log(EG_LOG_ERROR, "cannot start", EG_LOG_STR("error", error.sentence));
         return -1;
     }

@@ -199,8 +199,11 @@ static int read_flags(struct eg_config *config, int argc, char *const *argv, con
         const struct eg_option *option = option_of(&flag);
         if (!option && !is_file)
             return unknown_flag(&flag, error);
-        if (!flag.value && i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0)
+        bool is_yes = option && option->type == EG_OPTION_FLAG;
+        if (!flag.value && i + 1 < argc && strncmp(argv[i + 1], is_yes ? "-" : "--", is_yes ? 1 : 2) != 0)
             flag.value = argv[++i];
+        if (!flag.value && is_yes)
+            flag.value = "yes";
         if (!flag.value)
             return fail(error, "%s: needs a value.", flag.text);
         if (is_file)
@@ -372,7 +375,7 @@ void eg_config_free(struct eg_config *config)
 /* --- in use --------------------------------------------------------------------------------------------------------
  */
 
-static const struct eg_config_set *set_named(const struct eg_config *config, const char *name)
+static struct eg_config_set *set_named(const struct eg_config *config, const char *name)
 {
     for (size_t i = 0; i < config->set_count; i++)
         if (strcmp(config->sets[i].name, name) == 0)
@@ -392,9 +395,17 @@ static void compare_sets(const struct eg_config *a, const struct eg_config *b,
         for (size_t i = 0; other && i < eg_option_count; i++) {
             snprintf(name, sizeof(name), "[set %s] %s", a->sets[s].name, eg_options[i].name);
             if (eg_options[i].scope == EG_OPTION_SET && !eg_option_same(&eg_options[i], &a->sets[s], other))
-                changed(context, name, false);
+                changed(context, name, eg_options[i].reloads);
         }
     }
+}
+
+/* Is it one of struct eg_settings? They all have 32 bits, and may change. */
+static bool is_setting(const struct eg_option *option)
+{
+    size_t first = offsetof(struct eg_config, settings);
+    return option->scope == EG_OPTION_GATEWAY && option->reloads && option->offset >= first &&
+           option->offset < first + sizeof(struct eg_settings);
 }
 
 void eg_config_reload(const struct eg_config *in_use, const struct eg_config *loaded, struct eg_settings *settings,
@@ -410,7 +421,7 @@ void eg_config_reload(const struct eg_config *in_use, const struct eg_config *lo
             snprintf(name, sizeof(name), "[gateway] %s", option->name);
             changed(context, name, option->reloads);
         }
-        if (option->reloads)
+        if (is_setting(option))
             memcpy((char *)&settings_now + (option->offset - offsetof(struct eg_config, settings)),
                    (const char *)loaded + option->offset, sizeof(uint32_t));
     }
@@ -421,6 +432,22 @@ void eg_config_reload(const struct eg_config *in_use, const struct eg_config *lo
             changed(context, name, false);
         }
     *settings = settings_now;
+}
+
+void eg_config_adopt(struct eg_config *in_use, struct eg_config *loaded)
+{
+    for (size_t i = 0; i < eg_option_count; i++) {
+        const struct eg_option *option = &eg_options[i];
+        if (!option->reloads || is_setting(option))
+            continue;
+        if (option->scope == EG_OPTION_GATEWAY)
+            eg_option_swap(option, in_use, loaded);
+        for (size_t s = 0; option->scope == EG_OPTION_SET && s < in_use->set_count; s++) {
+            struct eg_config_set *other = set_named(loaded, in_use->sets[s].name);
+            if (other)
+                eg_option_swap(option, &in_use->sets[s], other);
+        }
+    }
 }
 
 /* Looks the name up in one of a set's lists; true if it is listed by name. */

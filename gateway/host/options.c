@@ -1,16 +1,10 @@
 /*
- * The table of options, and their values from text.
+ * The table of options, and their names. What they have for values is option_values.c's.
  */
 #include "eventgate/options.h"
 
-#include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "eventgate/listening.h"
-#include "eventgate/pattern.h"
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const log_formats[] = {"text", "json", NULL};
@@ -22,7 +16,8 @@ static const char *const log_formats[] = {"text", "json", NULL};
 
 /* name, scope, type, offset, default, least, most, choices, reloads, placeholder, help */
 const struct eg_option eg_options[] = {
-    {"listen", EG_OPTION_GATEWAY, EG_OPTION_LISTEN, 0, "127.0.0.1:8080", 0, 0, NULL, false, "ADDRESS:PORT,...",
+    {"listen", EG_OPTION_GATEWAY, EG_OPTION_LISTEN, IN_CONFIG(listen), "127.0.0.1:8080", 0, 0, NULL, false,
+     "ADDRESS:PORT,...",
      "Addresses to serve on: 127.0.0.1:8080, [::1]:8080, or :8080 for all. Ignored when sockets are inherited "
      "(LISTEN_FDS)."},
     {"workers", EG_OPTION_GATEWAY, EG_OPTION_COUNT, IN_CONFIG(workers), "0", 0, 64, NULL, false, "N",
@@ -137,7 +132,7 @@ const struct eg_option *eg_option_nearest(enum eg_option_scope scope, const char
 
 bool eg_option_is_list(const struct eg_option *option)
 {
-    return option->type == EG_OPTION_LISTEN || option->type == EG_OPTION_LIVE || option->type == EG_OPTION_DURABLE;
+    return option->type >= EG_OPTION_CHOICES;
 }
 
 void eg_option_flag(const struct eg_option *option, char *ret_text, size_t size)
@@ -154,250 +149,4 @@ void eg_option_variable(const struct eg_option *option, char *ret_text, size_t s
     for (char *at = ret_text; *at; at++)
         if (*at >= 'a' && *at <= 'z')
             *at = (char)(*at - 'a' + 'A');
-}
-
-/* --- values --------------------------------------------------------------------------------------------------------
- */
-
-struct unit {
-    const char *name;
-    uint64_t factor;
-};
-
-static const struct unit time_units[] = {{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", HOUR}, {NULL, 0}};
-static const struct unit size_units[] = {{"", 1}, {"B", 1}, {"kB", 1024}, {"MB", 1u << 20}, {"GB", GIB}, {NULL, 0}};
-static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
-
-static int refuse(struct eg_error *error, const char *format, const char *text, const char *right)
-{
-    error->sqlstate[0] = '\0';
-    snprintf(error->sentence, sizeof(error->sentence), format, text, right);
-    return -EINVAL;
-}
-
-static const struct unit *units_of(enum eg_option_type type)
-{
-    return type == EG_OPTION_TIME ? time_units : type == EG_OPTION_COUNT ? no_units : size_units;
-}
-
-/* The largest unit in which the value is a whole number. */
-static void format_number(uint64_t value, const struct unit *units, char *text, size_t size)
-{
-    const struct unit *best = units;
-    for (const struct unit *unit = units; unit->name; unit++)
-        if (value % unit->factor == 0 && value >= unit->factor && unit->factor >= best->factor)
-            best = unit;
-    snprintf(text, size, "%" PRIu64 "%s", value / best->factor, best->name);
-}
-
-static int read_number(const struct eg_option *option, const char *text, uint64_t *ret_value, struct eg_error *error)
-{
-    const struct unit *units = units_of(option->type);
-    char right[120], least[32], most[32], *end;
-    format_number(option->least, units, least, sizeof(least));
-    format_number(option->most, units, most, sizeof(most));
-    snprintf(right, sizeof(right), "a %s from %s to %s",
-             option->type == EG_OPTION_TIME    ? "time (500ms, 15s, 2min, 1h)"
-             : option->type == EG_OPTION_COUNT ? "whole number"
-                                               : "size (512, 16kB, 64MB, 1GB)",
-             least, most);
-    if (*text < '0' || *text > '9')
-        return refuse(error, "\"%s\" is not %s.", text, right);
-    errno = 0;
-    uint64_t number = strtoull(text, &end, 10);
-    while (*end == ' ')
-        end++;
-    const struct unit *unit = units;
-    while (unit->name && strcmp(unit->name, end) != 0)
-        unit++;
-    if (!unit->name || errno || number > UINT64_MAX / unit->factor || number * unit->factor < option->least ||
-        number * unit->factor > option->most)
-        return refuse(error, "\"%s\" is not %s.", text, right);
-    *ret_value = number * unit->factor;
-    return 0;
-}
-
-static int read_choice(const struct eg_option *option, const char *text, uint32_t *ret_value, struct eg_error *error)
-{
-    for (uint32_t i = 0; option->choices[i]; i++) {
-        if (strcmp(option->choices[i], text) != 0)
-            continue;
-        *ret_value = i;
-        return 0;
-    }
-    return refuse(error, "\"%s\" is not one of: %s", text, option->help);
-}
-
-/* Cuts the next item off a comma-separated list, without the spaces around it; false at the end. */
-static bool next_item(const char **list, struct eg_bytes *ret_item)
-{
-    static const char spaces[] = " \t\r\n";
-    const char *at = *list;
-    if (!at)
-        return false;
-    size_t length = strcspn(at, ",");
-    *list = at[length] == ',' ? at + length + 1 : NULL;
-    while (length > 0 && strchr(spaces, *at))
-        at++, length--;
-    while (length > 0 && strchr(spaces, at[length - 1]))
-        length--;
-    *ret_item = (struct eg_bytes){at, length};
-    return true;
-}
-
-static void free_listen(struct eg_config *config)
-{
-    for (size_t i = 0; i < config->listen_count; i++)
-        free(config->listen[i]);
-    free(config->listen);
-    config->listen = NULL;
-    config->listen_count = 0;
-}
-
-static int read_listen(struct eg_config *config, const char *text, struct eg_error *error)
-{
-    struct eg_bytes item;
-    free_listen(config);
-    while (next_item(&text, &item)) {
-        char **grown = reallocarray(config->listen, config->listen_count + 1, sizeof(char *));
-        if (!grown)
-            return -ENOMEM;
-        config->listen = grown;
-        char *address = strndup(item.data, item.length);
-        if (!address)
-            return -ENOMEM;
-        config->listen[config->listen_count++] = address;
-        const char *problem = eg_listening_problem(address);
-        if (problem)
-            return refuse(error, "\"%s\" %s.", address, problem);
-    }
-    return 0;
-}
-
-/* One of a set's lists of channels. */
-struct channels {
-    struct eg_config_channel **list;
-    size_t *count;
-};
-
-static struct channels channels_of(struct eg_config_set *set, enum eg_option_type type)
-{
-    return type == EG_OPTION_LIVE ? (struct channels){&set->live, &set->live_count}
-                                  : (struct channels){&set->durable, &set->durable_count};
-}
-
-static void free_channels(struct channels channels)
-{
-    for (size_t i = 0; i < *channels.count; i++)
-        free((*channels.list)[i].text);
-    free(*channels.list);
-    *channels.list = NULL;
-    *channels.count = 0;
-}
-
-static int read_channels(struct eg_config_set *set, enum eg_option_type type, const char *text, struct eg_error *error)
-{
-    struct channels channels = channels_of(set, type);
-    struct eg_bytes item;
-    free_channels(channels);
-    while (next_item(&text, &item)) {
-        struct eg_config_channel *grown = reallocarray(*channels.list, *channels.count + 1, sizeof(*grown));
-        if (!grown)
-            return -ENOMEM;
-        *channels.list = grown;
-        char *channel = strndup(item.data, item.length);
-        if (!channel)
-            return -ENOMEM;
-        bool wild = eg_pattern_is_wild(channel, item.length);
-        grown[(*channels.count)++] = (struct eg_config_channel){channel, item.length, wild};
-        const char *problem = eg_pattern_problem(channel, item.length);
-        if (problem)
-            return refuse(error, "The channel \"%s\" %s. Channels are separated by commas, their levels by /.", channel,
-                          problem);
-        if (type == EG_OPTION_LIVE && !wild && item.length > EG_LIVE_CHANNEL_MAX_BYTES)
-            return refuse(error, "The channel \"%s\" is longer than %s.", channel,
-                          "63 bytes, PostgreSQL's limit for the names of LISTEN and NOTIFY");
-    }
-    return 0;
-}
-
-int eg_option_set(const struct eg_option *option, void *target, const char *text, struct eg_error *ret_error)
-{
-    void *member = (char *)target + option->offset;
-    uint64_t number;
-    int error;
-    switch (option->type) {
-    case EG_OPTION_CHOICE:
-        return read_choice(option, text, member, ret_error);
-    case EG_OPTION_LISTEN:
-        return read_listen(target, text, ret_error);
-    case EG_OPTION_LIVE:
-    case EG_OPTION_DURABLE:
-        return read_channels(target, option->type, text, ret_error);
-    case EG_OPTION_STRING:
-        free(*(char **)member);
-        *(char **)member = strdup(text);
-        return *(char **)member ? 0 : -ENOMEM;
-    case EG_OPTION_SIZE_64:
-        return read_number(option, text, member, ret_error);
-    case EG_OPTION_COUNT:
-    case EG_OPTION_TIME:
-    case EG_OPTION_SIZE:
-        break;
-    }
-    error = read_number(option, text, &number, ret_error);
-    if (!error)
-        *(uint32_t *)member = (uint32_t)number;
-    return error;
-}
-
-static bool same_listen(const struct eg_config *a, const struct eg_config *b)
-{
-    bool same = a->listen_count == b->listen_count;
-    for (size_t i = 0; same && i < a->listen_count; i++)
-        same = strcmp(a->listen[i], b->listen[i]) == 0;
-    return same;
-}
-
-static bool same_channels(const struct eg_config_channel *a, size_t a_count, const struct eg_config_channel *b,
-                          size_t b_count)
-{
-    bool same = a_count == b_count;
-    for (size_t i = 0; same && i < a_count; i++)
-        same = strcmp(a[i].text, b[i].text) == 0;
-    return same;
-}
-
-bool eg_option_same(const struct eg_option *option, const void *a, const void *b)
-{
-    const char *in_a = (const char *)a + option->offset, *in_b = (const char *)b + option->offset;
-    const struct eg_config_set *set_a = a, *set_b = b; /* with the options of a set */
-    switch (option->type) {
-    case EG_OPTION_LISTEN:
-        return same_listen(a, b);
-    case EG_OPTION_LIVE:
-        return same_channels(set_a->live, set_a->live_count, set_b->live, set_b->live_count);
-    case EG_OPTION_DURABLE:
-        return same_channels(set_a->durable, set_a->durable_count, set_b->durable, set_b->durable_count);
-    case EG_OPTION_STRING:
-        return strcmp(*(char *const *)(const void *)in_a, *(char *const *)(const void *)in_b) == 0;
-    case EG_OPTION_SIZE_64:
-        return memcmp(in_a, in_b, sizeof(uint64_t)) == 0;
-    default:
-        return memcmp(in_a, in_b, sizeof(uint32_t)) == 0;
-    }
-}
-
-void eg_options_done(enum eg_option_scope scope, void *target)
-{
-    for (size_t i = 0; i < eg_option_count; i++) {
-        if (eg_options[i].scope != scope)
-            continue;
-        if (eg_options[i].type == EG_OPTION_STRING)
-            free(*(char **)(void *)((char *)target + eg_options[i].offset));
-        else if (eg_options[i].type == EG_OPTION_LISTEN)
-            free_listen(target);
-        else if (eg_option_is_list(&eg_options[i]))
-            free_channels(channels_of(target, eg_options[i].type));
-    }
 }

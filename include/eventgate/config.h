@@ -35,6 +35,11 @@ struct eg_settings {
     uint32_t max_bodies_bytes; /* budget that all request bodies share */
 };
 
+struct eg_config_list {
+    char **items; /* owned, and each of them */
+    size_t count;
+};
+
 struct eg_config_channel {
     char *text; /* owned; name or pattern */
     size_t length;
@@ -60,10 +65,9 @@ struct eg_config_set {
 };
 
 struct eg_config {
-    char **listen; /* addresses as given: "127.0.0.1:8080", "[::1]:8080", ":8080"; owned */
-    size_t listen_count;
-    uint32_t workers;    /* resolved: never 0 */
-    uint32_t log_format; /* enum eg_log_format */
+    struct eg_config_list listen; /* addresses as given: "127.0.0.1:8080", "[::1]:8080", ":8080" */
+    uint32_t workers;             /* resolved: never 0 */
+    uint32_t log_format;          /* enum eg_log_format */
     struct eg_settings settings;
     struct eg_config_set *sets;
     size_t set_count;
@@ -103,6 +107,10 @@ void eg_config_markdown(struct eg_buffer *buffer);
  */
 void eg_config_reload(const struct eg_config *in_use, const struct eg_config *loaded, struct eg_settings *settings,
                       void (*changed)(void *context, const char *option, bool now), void *context);
+
+/* Takes over the values of the options that take effect at run time and are no settings, so that the next reload is
+ * compared with them; `loaded` gets the old ones. Main thread, which alone may look at them. */
+void eg_config_adopt(struct eg_config *in_use, struct eg_config *loaded);
 
 /* What a name is in the configuration. */
 struct eg_config_place {

@@ -16,10 +16,16 @@ enum eg_option_type {
     EG_OPTION_SIZE,    /* uint32_t in bytes: 512, 16kB, 64MB, 1GB */
     EG_OPTION_SIZE_64, /* uint64_t */
     EG_OPTION_CHOICE,  /* uint32_t: index into `choices` */
+    EG_OPTION_FLAG,    /* uint32_t: yes or no; as a flag, without a value, yes */
     EG_OPTION_STRING,  /* char * */
-    EG_OPTION_LISTEN,  /* the listen addresses */
+    /* Those from here on are lists, with commas. */
+    EG_OPTION_CHOICES, /* uint32_t: bit set of indexes into `choices` */
     EG_OPTION_LIVE,    /* the live channels of a set */
     EG_OPTION_DURABLE, /* the durable ones */
+    /* And those from here on a struct eg_config_list. */
+    EG_OPTION_LIST,     /* of anything */
+    EG_OPTION_LISTEN,   /* of addresses to listen on */
+    EG_OPTION_PATTERNS, /* of channels */
 };
 
 struct eg_option {
@@ -29,7 +35,7 @@ struct eg_option {
     size_t offset;              /* in struct eg_config or struct eg_config_set */
     const char *initial;        /* default, as text */
     uint64_t least, most;       /* limits of numbers */
-    const char *const *choices; /* NULL-terminated, for CHOICE */
+    const char *const *choices; /* NULL-terminated, for CHOICE and CHOICES */
     bool reloads;               /* takes effect on SIGHUP */
     const char *placeholder;    /* in the help */
     const char *help;
@@ -54,6 +60,9 @@ const struct eg_option *eg_option_nearest(enum eg_option_scope scope, const char
 
 /* Do two targets have the same value? */
 bool eg_option_same(const struct eg_option *option, const void *a, const void *b);
+
+/* Exchanges its values, of any type but LIVE and DURABLE. */
+void eg_option_swap(const struct eg_option *option, void *a, void *b);
 
 /* "--journal-events", "EVENTGATE_JOURNAL_EVENTS" */
 void eg_option_flag(const struct eg_option *option, char *ret_text, size_t size);

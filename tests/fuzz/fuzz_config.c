@@ -62,23 +62,53 @@ static bool write_channels(struct eg_buffer *buffer, const char *name, const str
     return true;
 }
 
+static bool write_list(struct eg_buffer *buffer, const char *name, const struct eg_config_list *list)
+{
+    bool whole = true;
+    eg_buffer_add_format(buffer, "%s =\n", name);
+    for (size_t i = 0; i < list->count; i++) {
+        whole &= strlen(list->items[i]) <= LINE_BYTES;
+        eg_buffer_add_format(buffer, " %s%s\n", list->items[i], i + 1 < list->count ? "," : "");
+    }
+    return whole;
+}
+
+static bool write_choices(struct eg_buffer *buffer, const struct eg_option *option, uint64_t bits)
+{
+    bool any = false;
+    eg_buffer_add_format(buffer, "%s = ", option->name);
+    for (size_t i = 0; option->choices[i]; i++)
+        if (bits & (UINT64_C(1) << i)) {
+            eg_buffer_add_format(buffer, "%s%s", any ? ", " : "", option->choices[i]);
+            any = true;
+        }
+    eg_buffer_add_string(buffer, "\n");
+    return any;
+}
+
 static bool write_option(struct eg_buffer *buffer, const struct eg_option *option, const struct eg_config *config,
                          const struct eg_config_set *set)
 {
     const void *target = option->scope == EG_OPTION_SET ? (const void *)set : config;
+    const char *text;
     switch (option->type) {
     case EG_OPTION_LIVE:
         return write_channels(buffer, option->name, set->live, set->live_count);
     case EG_OPTION_DURABLE:
         return write_channels(buffer, option->name, set->durable, set->durable_count);
+    case EG_OPTION_LIST:
     case EG_OPTION_LISTEN:
-        eg_buffer_add_string(buffer, "listen =\n");
-        for (size_t i = 0; i < config->listen_count; i++)
-            eg_buffer_add_format(buffer, " %s%s\n", config->listen[i], i + 1 < config->listen_count ? "," : "");
-        return true;
+    case EG_OPTION_PATTERNS:
+        return write_list(buffer, option->name, (const void *)((const char *)target + option->offset));
     case EG_OPTION_STRING:
-        eg_buffer_add_format(buffer, "%s =%s\n", option->name, set->postgres);
-        return strlen(set->postgres) <= LINE_BYTES;
+        text = *(char *const *)(const void *)((const char *)target + option->offset);
+        eg_buffer_add_format(buffer, "%s =%s\n", option->name, text);
+        return strlen(text) <= LINE_BYTES;
+    case EG_OPTION_CHOICES:
+        return write_choices(buffer, option, number_of(option, target));
+    case EG_OPTION_FLAG:
+        eg_buffer_add_format(buffer, "%s = %s\n", option->name, number_of(option, target) ? "yes" : "no");
+        return true;
     case EG_OPTION_CHOICE:
         eg_buffer_add_format(buffer, "%s = %s\n", option->name, option->choices[number_of(option, target)]);
         return true;
@@ -141,9 +171,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check(error.sentence[0] != '\0' && memchr(error.sentence, '\0', sizeof(error.sentence)) != NULL);
         return 0;
     }
-    check(config->listen_count > 0 && config->workers > 0 && config->set_count > 0);
-    for (size_t i = 0; i < config->listen_count; i++)
-        check(eg_listening_problem(config->listen[i]) == NULL);
+    check(config->listen.count > 0 && config->workers > 0 && config->set_count > 0);
+    for (size_t i = 0; i < config->listen.count; i++)
+        check(eg_listening_problem(config->listen.items[i]) == NULL);
     for (size_t s = 0; s < config->set_count; s++) {
         check(config->sets[s].live_count + config->sets[s].durable_count > 0);
         check_channels(config, s, false);

@@ -96,8 +96,8 @@ static void the_defaults(void **state)
     const struct eg_settings *settings = &config->settings;
     const struct eg_config_set *set = &config->sets[0];
     (void)state;
-    assert_int_equal(config->listen_count, 1);
-    assert_string_equal(config->listen[0], "127.0.0.1:8080");
+    assert_int_equal(config->listen.count, 1);
+    assert_string_equal(config->listen.items[0], "127.0.0.1:8080");
     assert_in_range(config->workers, 1, 64);
     assert_int_equal(config->log_format, EG_LOG_TEXT);
     assert_null(config->file);
@@ -140,9 +140,9 @@ static void a_whole_file(void **state)
                                       "live = orders, chat/*, t/**\ndurable = order/**,\n audit\njournal_bytes = 5GB\n"
                                       "[set  other_2-x]\ndurable = other\nlinger = 500ms\n");
     (void)state;
-    assert_int_equal(config->listen_count, 3);
-    assert_string_equal(config->listen[1], "[::1]:80");
-    assert_string_equal(config->listen[2], ":81");
+    assert_int_equal(config->listen.count, 3);
+    assert_string_equal(config->listen.items[1], "[::1]:80");
+    assert_string_equal(config->listen.items[2], ":81");
     assert_int_equal(config->log_format, EG_LOG_JSON);
     assert_int_equal(config->settings.log_level, EG_LOG_DEBUG);
     assert_int_equal(config->settings.max_body_bytes, 2 << 20);
@@ -324,7 +324,7 @@ static void flags_alone(void **state)
     assert_string_equal(config->sets[0].name, "default");
     assert_string_equal(config->sets[0].postgres, "dbname=shop");
     assert_int_equal(config->sets[0].live_count, 2);
-    assert_string_equal(config->listen[0], "127.0.0.1:0");
+    assert_string_equal(config->listen.items[0], "127.0.0.1:0");
     assert_int_equal(config->settings.max_body_bytes, 2048);
     assert_int_equal(config->settings.log_level, EG_LOG_WARN);
     eg_config_free(config);
@@ -369,8 +369,8 @@ static void a_flag_given_twice_counts_the_last_time(void **state)
     (void)state;
     assert_int_equal(config->sets[0].live_count, 1);
     assert_string_equal(config->sets[0].live[0].text, "z");
-    assert_int_equal(config->listen_count, 1);
-    assert_string_equal(config->listen[0], ":2");
+    assert_int_equal(config->listen.count, 1);
+    assert_string_equal(config->listen.items[0], ":2");
     eg_config_free(config);
 }
 

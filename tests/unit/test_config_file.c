@@ -111,8 +111,8 @@ static void indented_lines_continue_a_value(void **state)
     assert_string_equal(config->sets[0].live[1].text, "y");
     assert_string_equal(config->sets[0].live[3].text, "last");
     assert_string_equal(config->sets[0].postgres, "host=db dbname=shop connect_timeout=5");
-    assert_int_equal(config->listen_count, 3);
-    assert_string_equal(config->listen[2], "[::1]:80");
+    assert_int_equal(config->listen.count, 3);
+    assert_string_equal(config->listen.items[2], "[::1]:80");
     eg_config_free(config);
     assert_refused("[set a]\nlive = x,\n  y,\n  a//b\nlinger = 5s\n", "text:2: [set a] live: ");
 }

@@ -1,0 +1,336 @@
+/*
+ * The values of options: from text, compared, exchanged, and freed.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "eventgate/listening.h"
+#include "eventgate/options.h"
+#include "eventgate/pattern.h"
+
+#define HOUR UINT64_C(3600000)
+#define GIB (UINT64_C(1) << 30)
+
+struct unit {
+    const char *name;
+    uint64_t factor;
+};
+
+static const struct unit time_units[] = {{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", HOUR}, {NULL, 0}};
+static const struct unit size_units[] = {{"", 1}, {"B", 1}, {"kB", 1024}, {"MB", 1u << 20}, {"GB", GIB}, {NULL, 0}};
+static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
+
+static int refuse(struct eg_error *error, const char *format, const char *text, const char *right)
+{
+    error->sqlstate[0] = '\0';
+    snprintf(error->sentence, sizeof(error->sentence), format, text, right);
+    return -EINVAL;
+}
+
+static const struct unit *units_of(enum eg_option_type type)
+{
+    return type == EG_OPTION_TIME ? time_units : type == EG_OPTION_COUNT ? no_units : size_units;
+}
+
+/* The largest unit in which the value is a whole number. */
+static void format_number(uint64_t value, const struct unit *units, char *text, size_t size)
+{
+    const struct unit *best = units;
+    for (const struct unit *unit = units; unit->name; unit++)
+        if (value % unit->factor == 0 && value >= unit->factor && unit->factor >= best->factor)
+            best = unit;
+    snprintf(text, size, "%" PRIu64 "%s", value / best->factor, best->name);
+}
+
+static int read_number(const struct eg_option *option, const char *text, uint64_t *ret_value, struct eg_error *error)
+{
+    const struct unit *units = units_of(option->type);
+    char right[120], least[32], most[32], *end;
+    format_number(option->least, units, least, sizeof(least));
+    format_number(option->most, units, most, sizeof(most));
+    snprintf(right, sizeof(right), "a %s from %s to %s",
+             option->type == EG_OPTION_TIME    ? "time (500ms, 15s, 2min, 1h)"
+             : option->type == EG_OPTION_COUNT ? "whole number"
+                                               : "size (512, 16kB, 64MB, 1GB)",
+             least, most);
+    if (*text < '0' || *text > '9')
+        return refuse(error, "\"%s\" is not %s.", text, right);
+    errno = 0;
+    uint64_t number = strtoull(text, &end, 10);
+    while (*end == ' ')
+        end++;
+    const struct unit *unit = units;
+    while (unit->name && strcmp(unit->name, end) != 0)
+        unit++;
+    if (!unit->name || errno || number > UINT64_MAX / unit->factor || number * unit->factor < option->least ||
+        number * unit->factor > option->most)
+        return refuse(error, "\"%s\" is not %s.", text, right);
+    *ret_value = number * unit->factor;
+    return 0;
+}
+
+static int read_choice(const struct eg_option *option, const char *text, uint32_t *ret_value, struct eg_error *error)
+{
+    for (uint32_t i = 0; option->choices[i]; i++) {
+        if (strcmp(option->choices[i], text) != 0)
+            continue;
+        *ret_value = i;
+        return 0;
+    }
+    return refuse(error, "\"%s\" is not one of: %s", text, option->help);
+}
+
+/* Cuts the next item off a comma-separated list, without the spaces around it; false at the end. */
+static bool next_item(const char **list, struct eg_bytes *ret_item)
+{
+    static const char spaces[] = " \t\r\n";
+    const char *at = *list;
+    if (!at)
+        return false;
+    size_t length = strcspn(at, ",");
+    *list = at[length] == ',' ? at + length + 1 : NULL;
+    while (length > 0 && strchr(spaces, *at))
+        at++, length--;
+    while (length > 0 && strchr(spaces, at[length - 1]))
+        length--;
+    *ret_item = (struct eg_bytes){at, length};
+    return true;
+}
+
+static int read_choices(const struct eg_option *option, const char *text, uint32_t *ret_value, struct eg_error *error)
+{
+    char word[64];
+    struct eg_bytes item;
+    uint32_t bits = 0, index = 0;
+    while (next_item(&text, &item)) {
+        snprintf(word, sizeof(word), "%.*s", (int)(item.length < 60 ? item.length : 60), item.data);
+        if (read_choice(option, word, &index, error) != 0)
+            return -EINVAL;
+        bits |= UINT32_C(1) << index;
+    }
+    *ret_value = bits;
+    return 0;
+}
+
+static int read_flag(const char *text, uint32_t *ret_value, struct eg_error *error)
+{
+    static const char *const words[] = {"no", "yes", "false", "true", "off", "on", "0", "1"};
+    for (uint32_t i = 0; i < EG_ARRAY_LENGTH(words); i++) {
+        if (strcmp(words[i], text) != 0)
+            continue;
+        *ret_value = i % 2;
+        return 0;
+    }
+    return refuse(error, "\"%s\" is neither %s.", text, "yes nor no");
+}
+
+/* NULL, or what is wrong with one item of a list, as the end of a sentence. */
+static const char *item_problem(enum eg_option_type type, const char *item)
+{
+    switch (type) {
+    case EG_OPTION_LISTEN:
+        return eg_listening_problem(item);
+    case EG_OPTION_PATTERNS:
+        return eg_pattern_problem(item, strlen(item));
+    default:
+        return item[0] ? NULL : "is empty";
+    }
+}
+
+static void free_list(struct eg_config_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        free(list->items[i]);
+    free(list->items);
+    *list = (struct eg_config_list){NULL, 0};
+}
+
+static int add_item(const struct eg_option *option, struct eg_config_list *list, struct eg_bytes bytes,
+                    struct eg_error *error)
+{
+    char **grown = reallocarray(list->items, list->count + 1, sizeof(char *));
+    if (!grown)
+        return -ENOMEM;
+    list->items = grown;
+    char *item = strndup(bytes.data, bytes.length);
+    if (!item)
+        return -ENOMEM;
+    list->items[list->count++] = item;
+    const char *problem = item_problem(option->type, item);
+    return problem ? refuse(error, "\"%s\" %s.", item, problem) : 0;
+}
+
+/* No text at all is a list without items, where that may be. */
+static int read_list(const struct eg_option *option, struct eg_config_list *list, const char *text,
+                     struct eg_error *error)
+{
+    struct eg_bytes item;
+    int result = 0;
+    free_list(list);
+    if (!option->initial[0] && !text[strspn(text, " \t\r\n")])
+        return 0;
+    while (!result && next_item(&text, &item))
+        result = add_item(option, list, item, error);
+    return result;
+}
+
+/* One of a set's lists of channels. */
+struct channels {
+    struct eg_config_channel **list;
+    size_t *count;
+};
+
+static struct channels channels_of(struct eg_config_set *set, enum eg_option_type type)
+{
+    return type == EG_OPTION_LIVE ? (struct channels){&set->live, &set->live_count}
+                                  : (struct channels){&set->durable, &set->durable_count};
+}
+
+static void free_channels(struct channels channels)
+{
+    for (size_t i = 0; i < *channels.count; i++)
+        free((*channels.list)[i].text);
+    free(*channels.list);
+    *channels.list = NULL;
+    *channels.count = 0;
+}
+
+static int read_channels(struct eg_config_set *set, enum eg_option_type type, const char *text, struct eg_error *error)
+{
+    struct channels channels = channels_of(set, type);
+    struct eg_bytes item;
+    free_channels(channels);
+    while (next_item(&text, &item)) {
+        struct eg_config_channel *grown = reallocarray(*channels.list, *channels.count + 1, sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        *channels.list = grown;
+        char *channel = strndup(item.data, item.length);
+        if (!channel)
+            return -ENOMEM;
+        bool wild = eg_pattern_is_wild(channel, item.length);
+        grown[(*channels.count)++] = (struct eg_config_channel){channel, item.length, wild};
+        const char *problem = eg_pattern_problem(channel, item.length);
+        if (problem)
+            return refuse(error, "The channel \"%s\" %s. Channels are separated by commas, their levels by /.", channel,
+                          problem);
+        if (type == EG_OPTION_LIVE && !wild && item.length > EG_LIVE_CHANNEL_MAX_BYTES)
+            return refuse(error, "The channel \"%s\" is longer than %s.", channel,
+                          "63 bytes, PostgreSQL's limit for the names of LISTEN and NOTIFY");
+    }
+    return 0;
+}
+
+int eg_option_set(const struct eg_option *option, void *target, const char *text, struct eg_error *ret_error)
+{
+    void *member = (char *)target + option->offset;
+    uint64_t number;
+    int error;
+    switch (option->type) {
+    case EG_OPTION_CHOICE:
+        return read_choice(option, text, member, ret_error);
+    case EG_OPTION_CHOICES:
+        return read_choices(option, text, member, ret_error);
+    case EG_OPTION_FLAG:
+        return read_flag(text, member, ret_error);
+    case EG_OPTION_LIST:
+    case EG_OPTION_LISTEN:
+    case EG_OPTION_PATTERNS:
+        return read_list(option, member, text, ret_error);
+    case EG_OPTION_LIVE:
+    case EG_OPTION_DURABLE:
+        return read_channels(target, option->type, text, ret_error);
+    case EG_OPTION_STRING:
+        free(*(char **)member);
+        *(char **)member = strdup(text);
+        return *(char **)member ? 0 : -ENOMEM;
+    case EG_OPTION_SIZE_64:
+        return read_number(option, text, member, ret_error);
+    case EG_OPTION_COUNT:
+    case EG_OPTION_TIME:
+    case EG_OPTION_SIZE:
+        break;
+    }
+    error = read_number(option, text, &number, ret_error);
+    if (!error)
+        *(uint32_t *)member = (uint32_t)number;
+    return error;
+}
+
+static bool same_list(const struct eg_config_list *a, const struct eg_config_list *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++)
+        same = strcmp(a->items[i], b->items[i]) == 0;
+    return same;
+}
+
+static bool same_channels(const struct eg_config_channel *a, size_t a_count, const struct eg_config_channel *b,
+                          size_t b_count)
+{
+    bool same = a_count == b_count;
+    for (size_t i = 0; same && i < a_count; i++)
+        same = strcmp(a[i].text, b[i].text) == 0;
+    return same;
+}
+
+static bool is_plain_list(enum eg_option_type type)
+{
+    return type >= EG_OPTION_LIST;
+}
+
+bool eg_option_same(const struct eg_option *option, const void *a, const void *b)
+{
+    const char *in_a = (const char *)a + option->offset, *in_b = (const char *)b + option->offset;
+    const struct eg_config_set *set_a = a, *set_b = b; /* with the options of a set */
+    switch (option->type) {
+    case EG_OPTION_LIVE:
+        return same_channels(set_a->live, set_a->live_count, set_b->live, set_b->live_count);
+    case EG_OPTION_DURABLE:
+        return same_channels(set_a->durable, set_a->durable_count, set_b->durable, set_b->durable_count);
+    case EG_OPTION_STRING:
+        return strcmp(*(char *const *)(const void *)in_a, *(char *const *)(const void *)in_b) == 0;
+    case EG_OPTION_SIZE_64:
+        return memcmp(in_a, in_b, sizeof(uint64_t)) == 0;
+    default:
+        return is_plain_list(option->type) ? same_list((const void *)in_a, (const void *)in_b)
+                                           : memcmp(in_a, in_b, sizeof(uint32_t)) == 0;
+    }
+}
+
+static size_t size_of(enum eg_option_type type)
+{
+    return is_plain_list(type)         ? sizeof(struct eg_config_list)
+           : type == EG_OPTION_STRING  ? sizeof(char *)
+           : type == EG_OPTION_SIZE_64 ? sizeof(uint64_t)
+                                       : sizeof(uint32_t);
+}
+
+void eg_option_swap(const struct eg_option *option, void *a, void *b)
+{
+    char kept[sizeof(struct eg_config_list)];
+    char *in_a = (char *)a + option->offset, *in_b = (char *)b + option->offset;
+    size_t size = size_of(option->type);
+    memcpy(kept, in_a, size);
+    memcpy(in_a, in_b, size);
+    memcpy(in_b, kept, size);
+}
+
+void eg_options_done(enum eg_option_scope scope, void *target)
+{
+    for (size_t i = 0; i < eg_option_count; i++) {
+        const struct eg_option *option = &eg_options[i];
+        void *member = (char *)target + option->offset;
+        if (option->scope != scope)
+            continue;
+        if (option->type == EG_OPTION_STRING)
+            free(*(char **)member);
+        else if (is_plain_list(option->type))
+            free_list(member);
+        else if (option->type == EG_OPTION_LIVE || option->type == EG_OPTION_DURABLE)
+            free_channels(channels_of(target, option->type));
+    }
+}
