@@ -2,14 +2,4 @@
 
 from kit.fixtures import (channel, durable_channel, durable_gateway, fragile_postgres, gateway,  # noqa: F401
                           make_proxy, postgres, start_gateway)
-
-
-def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="run the tests that take a minute, too")
-
-
-def pytest_collection_modifyitems(config, items):
-    if config.getoption("--long", False):
-        return
-    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
-    items[:] = [item for item in items if not item.get_closest_marker("long")]
+from kit.long import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
