@@ -106,3 +106,21 @@ bool eg_pattern_overlaps(const char *a, size_t a_length, const char *b, size_t b
     }
     return !has_level(&of_a) && !has_level(&of_b);
 }
+
+/* Level by level, too: what `*` stands for covers another `*`, and only two stars cover two stars. */
+bool eg_pattern_covers(const char *wide, size_t wide_length, const char *narrow, size_t narrow_length)
+{
+    struct levels of_wide = levels_of(wide, wide_length), of_narrow = levels_of(narrow, narrow_length);
+    while (has_level(&of_wide) && has_level(&of_narrow)) {
+        struct eg_bytes in_wide = next_level(&of_wide), in_narrow = next_level(&of_narrow);
+        if (is(in_wide, "**"))
+            return true;
+        if (is(in_narrow, "**"))
+            return false;
+        if (is(in_wide, "*"))
+            continue;
+        if (in_wide.length != in_narrow.length || memcmp(in_wide.data, in_narrow.data, in_wide.length) != 0)
+            return false;
+    }
+    return !has_level(&of_wide) && !has_level(&of_narrow);
+}

@@ -32,4 +32,7 @@ bool eg_pattern_matches(const char *pattern, size_t pattern_length, const char *
 /* Is there any name that both (valid) patterns match? */
 bool eg_pattern_overlaps(const char *a, size_t a_length, const char *b, size_t b_length);
 
+/* Does the (valid) pattern `wide` match every name that the (valid) pattern or name `narrow` matches? */
+bool eg_pattern_covers(const char *wide, size_t wide_length, const char *narrow, size_t narrow_length);
+
 #endif

@@ -30,10 +30,12 @@ static void check_pair(const char *a, size_t a_length, const char *b, size_t b_l
 {
     bool overlap = eg_pattern_overlaps(a, a_length, b, b_length);
     check(overlap == eg_pattern_overlaps(b, b_length, a, a_length));
+    check(overlap || !eg_pattern_covers(a, a_length, b, b_length));
     if (!eg_channel_name_problem(b, b_length)) {
         bool expected = matches(a, a + a_length, b, b + b_length);
         check(eg_pattern_matches(a, a_length, b, b_length) == expected);
         check(overlap == expected);
+        check(eg_pattern_covers(a, a_length, b, b_length) == expected);
     }
 }
 
@@ -50,6 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     check(a_length >= 1 && a_length <= EG_CHANNEL_MAX_BYTES);
     check(eg_pattern_overlaps(a, a_length, a, a_length));
+    check(eg_pattern_covers(a, a_length, a, a_length));
     check(eg_pattern_is_wild(a, a_length) == (eg_channel_name_problem(a, a_length) != NULL));
     if (!b_problem) {
         check_pair(a, a_length, b, b_length);

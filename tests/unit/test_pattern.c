@@ -128,6 +128,35 @@ static void overlaps_where_a_name_matches_both(void **state)
     assert_true(overlaps("a/*/c/**", "a/b/**"));
 }
 
+static bool covers(const char *wide, const char *narrow)
+{
+    assert_null(pattern_problem(wide));
+    assert_null(pattern_problem(narrow));
+    return eg_pattern_covers(wide, strlen(wide), narrow, strlen(narrow));
+}
+
+static void covers_what_every_name_of_it_matches(void **state)
+{
+    (void)state;
+    assert_true(covers("order/**", "order/*/created"));
+    assert_true(covers("order/**", "order/**"));
+    assert_true(covers("order/**", "order/7"));
+    assert_false(covers("order/**", "order"));
+    assert_false(covers("order/**", "orders/7"));
+    assert_false(covers("order/**", "**"));
+    assert_true(covers("order/*", "order/*"));
+    assert_false(covers("order/*", "order/**"));
+    assert_false(covers("order/7", "order/*"));
+    assert_false(covers("order/*", "order/7/8"));
+    assert_false(covers("order/*/created", "order/*"));
+    assert_true(covers("**", "a/*/**"));
+    assert_true(covers("*/**", "a/**"));
+    assert_false(covers("*/**", "**"));
+    assert_true(covers("a/b", "a/b"));
+    assert_false(covers("a/b", "a"));
+    assert_false(covers("a", "a/b"));
+}
+
 /* All patterns of up to three levels over a tiny alphabet against all names of up to four: two overlap if one of the
  * names matches both (four levels are enough: `**` needs one at most beyond the other pattern's). */
 static const char *const parts[] = {"a", "b", "*", "**"};
@@ -169,6 +198,28 @@ static void overlap_is_what_the_names_say(void **state)
         }
 }
 
+/* A third letter stands for all the names that no pattern spells out. */
+static void covering_is_what_the_names_say(void **state)
+{
+    static char patterns[4 + 16 + 64 + 1][16];
+    static const char *const letters[] = {"a", "b", "c"};
+    size_t pattern_count = all_of(4, 3, patterns);
+    (void)state;
+    for (size_t wide = 0; wide < pattern_count; wide++)
+        for (size_t narrow = 0; narrow < pattern_count; narrow++) {
+            bool expected = true;
+            for (size_t i = 0; i < 3 + 9 + 27 + 81; i++) {
+                size_t depth = i < 3 ? 1 : i < 12 ? 2 : i < 39 ? 3 : 4, left = i;
+                char name[16] = "";
+                for (size_t level = 0; level < depth; level++, left /= 3)
+                    strcat(strcat(name, level ? "/" : ""), letters[left % 3]);
+                expected = expected && (!matches(patterns[narrow], name) || matches(patterns[wide], name));
+            }
+            if (covers(patterns[wide], patterns[narrow]) != expected)
+                fail_msg("%s covers %s: %d", patterns[wide], patterns[narrow], !expected);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +231,8 @@ int main(void)
         cmocka_unit_test(two_stars_are_at_least_one_level),
         cmocka_unit_test(overlaps_where_a_name_matches_both),
         cmocka_unit_test(overlap_is_what_the_names_say),
+        cmocka_unit_test(covers_what_every_name_of_it_matches),
+        cmocka_unit_test(covering_is_what_the_names_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
