@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define EXTENSION_MAX_BYTES 256u
+#define CHUNK_SIZE_MAX_DIGITS 16u
 #define CHUNK_MAX_BYTES (UINT64_C(1) << 32)
 
 enum state {
@@ -38,15 +39,34 @@ enum state {
     LAST_LF,
 };
 
-enum field { HOST, CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, FIELD_COUNT, OTHER = FIELD_COUNT };
+/* Fields of which there may be one. The first ones decide about the framing. */
+enum field { HOST, CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, FIELD_COUNT = 11, OTHER = FIELD_COUNT };
 
-static const char *const field_names[FIELD_COUNT] = {"host", "content-length", "transfer-encoding", "expect"};
-/* The one value that a field may have, or NULL. */
-static const char *const field_values[FIELD_COUNT] = {NULL, NULL, "chunked", "100-continue"};
+static const struct {
+    const char *name;
+    const char *value; /* the only one that it may have, or NULL */
+    const char *twice;
+} known[FIELD_COUNT] = {
+    [HOST] = {"host", NULL, "There are several Host headers."},
+    [CONTENT_LENGTH] = {"content-length", NULL, "There are several Content-Length headers."},
+    [TRANSFER_ENCODING] = {"transfer-encoding", "chunked", "There are several Transfer-Encoding headers."},
+    [EXPECT] = {"expect", "100-continue", "There are several Expect headers."},
+    {"content-type", NULL, "There are several Content-Type headers."},
+    {"content-encoding", NULL, "There are several Content-Encoding headers."},
+    {"authorization", NULL, "There are several Authorization headers."},
+    {"cookie", NULL, "There are several Cookie headers; send one, with semicolons."},
+    {"origin", NULL, "There are several Origin headers."},
+    {"idempotency-key", NULL, "There are several Idempotency-Key headers."},
+    {"last-event-id", NULL, "There are several Last-Event-ID headers."},
+};
 
 enum { MISMATCH = UINT8_MAX };
-/* Where a Content-Length value is, in `matched`. */
-enum { LENGTH_NONE, LENGTH_DIGITS, LENGTH_ENDED };
+/* What the last level of a target's path is so far, in `level`; IN_QUERY: the path is over. */
+enum { LEVEL_EMPTY, LEVEL_DOT, LEVEL_DOTS, LEVEL_OTHER, IN_QUERY };
+/* In `escape`: nothing, the % of an escape, or its first digit, added to this. */
+enum { ESCAPE_NONE, ESCAPE_BEGUN, ESCAPE_DIGIT };
+/* What there is of a Content-Length value, in `matched`. */
+enum { LENGTH_NONE, LENGTH_DIGITS };
 
 /* --- characters -------------------------------------------------------------------------------------------------- */
 
@@ -55,6 +75,13 @@ static bool is_token(unsigned char byte)
     static const char others[] = "!#$%&'*+-.^_`|~";
     return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') ||
            (byte && strchr(others, byte));
+}
+
+/* Of a name, an IPv4 or IPv6 address, and a port (RFC 3986 section 3.2, without what nobody calls a host by). */
+static bool is_host(unsigned char byte)
+{
+    return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') ||
+           (byte && strchr("-._~%:[]", byte));
 }
 
 static unsigned char lower(unsigned char byte)
@@ -104,18 +131,24 @@ static bool request_is_over(struct eg_head *head)
     return true;
 }
 
+static bool has(const struct eg_head *head, enum field field)
+{
+    return head->seen & (1u << field);
+}
+
 /* The head is complete: is it one, and what follows it? */
 static bool judge(struct eg_head *head, const struct eg_head_limits *limits)
 {
-    if (head->hosts == 0 && !head->http_1_0)
+    bool chunked = has(head, TRANSFER_ENCODING);
+    if (!has(head, HOST) && !head->http_1_0)
         return bad(head, "HTTP/1.1 needs a Host header.");
-    if (head->codings > 0 && head->lengths > 0)
+    if (chunked && has(head, CONTENT_LENGTH))
         return bad(head, "Content-Length and Transfer-Encoding exclude each other.");
-    if (head->codings > 0 && head->http_1_0)
+    if (chunked && head->http_1_0)
         return bad(head, "HTTP/1.0 has no Transfer-Encoding.");
-    if (head->lengths > 0 && head->length > limits->max_body_bytes)
+    if (head->length > limits->max_body_bytes)
         return refuse(head, EG_PROBLEM_TOO_LARGE, "The body is larger than this gateway takes (max_body).");
-    if (head->codings > 0) {
+    if (chunked) {
         head->stage = EG_HEAD_BODY;
         head->length = 0;
         return go(head, CHUNK_SIZE_START);
@@ -146,16 +179,59 @@ static bool in_method(struct eg_head *head, unsigned char byte)
     return go(head, METHOD);
 }
 
+/* A byte of the target as it is meant, that is behind an escape if it is one. */
+static bool target_byte(struct eg_head *head, unsigned char byte)
+{
+    if (is_control(byte))
+        return bad(head, "The request target has an escaped control byte.");
+    if (head->level == IN_QUERY)
+        return true;
+    if (byte == '/' && (head->level == LEVEL_DOT || head->level == LEVEL_DOTS))
+        return bad(head, "The path has a level \".\" or \"..\".");
+    if (byte == '/')
+        head->level = LEVEL_EMPTY;
+    else if (byte == '.' && head->level < LEVEL_DOTS)
+        head->level++;
+    else
+        head->level = LEVEL_OTHER;
+    return true;
+}
+
+static bool in_escape(struct eg_head *head, unsigned char byte)
+{
+    int digit = hex_digit(byte), high = head->escape - ESCAPE_DIGIT;
+    if (digit < 0)
+        return bad(head, "The request target has a % that is not followed by two hexadecimal digits.");
+    head->escape = head->escape == ESCAPE_BEGUN ? (uint8_t)(ESCAPE_DIGIT + digit) : ESCAPE_NONE;
+    return head->escape != ESCAPE_NONE || target_byte(head, (unsigned char)(high * 16 + digit));
+}
+
+static bool path_is_over(struct eg_head *head)
+{
+    if (head->level == LEVEL_DOT || head->level == LEVEL_DOTS)
+        return bad(head, "The path has a level \".\" or \"..\".");
+    head->level = IN_QUERY;
+    return true;
+}
+
 static bool in_target(struct eg_head *head, unsigned char byte)
 {
+    if (head->escape != ESCAPE_NONE)
+        return in_escape(head, byte);
     if (byte == ' ') {
         head->matched = 0;
-        return go(head, VERSION);
+        return path_is_over(head) && go(head, VERSION);
     }
     if (is_control(byte))
         return bad(head, "The request target has a control byte or no HTTP version behind it.");
     if (byte == '#')
         return bad(head, "A request target has no fragment (#).");
+    if (byte == '%')
+        head->escape = ESCAPE_BEGUN;
+    else if (byte == '?' && head->level != IN_QUERY)
+        return path_is_over(head);
+    else
+        return target_byte(head, byte);
     return true;
 }
 
@@ -187,6 +263,8 @@ static bool field_begins(struct eg_head *head, unsigned char byte)
         return go(head, HEAD_LF);
     if (byte == ' ' || byte == '\t')
         return bad(head, "A header is folded over several lines.");
+    if (++head->fields > EG_HEAD_MAX_FIELDS)
+        return refuse(head, EG_PROBLEM_HEADER_TOO_LARGE, "The request has more than 100 headers.");
     head->field = (1u << FIELD_COUNT) - 1;
     head->matched = 0;
     return go(head, NAME);
@@ -195,37 +273,24 @@ static bool field_begins(struct eg_head *head, unsigned char byte)
 static void match_name(struct eg_head *head, unsigned char byte)
 {
     for (unsigned i = 0; i < FIELD_COUNT; i++)
-        if ((head->field & (1u << i)) && (unsigned char)field_names[i][head->matched] != lower(byte))
-            head->field &= (uint8_t) ~(1u << i);
+        if ((head->field & (1u << i)) && (unsigned char)known[i].name[head->matched] != lower(byte))
+            head->field &= (uint16_t) ~(1u << i);
     if (head->field)
         head->matched++;
 }
 
-static bool count_field(struct eg_head *head)
-{
-    switch ((enum field)head->field) {
-    case HOST:
-        return ++head->hosts == 1 || bad(head, "There are several Host headers.");
-    case CONTENT_LENGTH:
-        return ++head->lengths == 1 || bad(head, "There are several Content-Length headers.");
-    case TRANSFER_ENCODING:
-        return ++head->codings == 1 || bad(head, "There are several Transfer-Encoding headers.");
-    case EXPECT:
-        return ++head->expects == 1 || bad(head, "There are several Expect headers.");
-    default:
-        return true;
-    }
-}
-
 static bool name_ends(struct eg_head *head)
 {
-    uint8_t candidates = head->field;
+    unsigned candidates = head->field;
     head->field = OTHER;
     for (unsigned i = 0; i < FIELD_COUNT; i++)
-        if ((candidates & (1u << i)) && field_names[i][head->matched] == '\0')
-            head->field = (uint8_t)i;
+        if ((candidates & (1u << i)) && known[i].name[head->matched] == '\0')
+            head->field = (uint16_t)i;
     head->matched = 0;
-    return count_field(head) && go(head, VALUE_START);
+    if (head->field != OTHER && has(head, (enum field)head->field))
+        return bad(head, known[head->field].twice);
+    head->seen |= (uint16_t)(1u << head->field);
+    return go(head, VALUE_START);
 }
 
 static bool in_name(struct eg_head *head, unsigned char byte)
@@ -240,11 +305,7 @@ static bool in_name(struct eg_head *head, unsigned char byte)
 
 static bool in_length(struct eg_head *head, unsigned char byte)
 {
-    if (byte == ' ' || byte == '\t') {
-        head->matched = LENGTH_ENDED;
-        return true;
-    }
-    if (byte < '0' || byte > '9' || head->matched == LENGTH_ENDED)
+    if (byte < '0' || byte > '9')
         return bad(head, "Content-Length is not a number.");
     head->matched = LENGTH_DIGITS;
     if (head->length > UINT64_MAX / 100)
@@ -253,15 +314,11 @@ static bool in_length(struct eg_head *head, unsigned char byte)
     return true;
 }
 
-/* A value of which there is just one: spaces may follow it. */
+/* A value of which there is just one. */
 static void in_word(struct eg_head *head, unsigned char byte)
 {
-    const char *word = field_values[head->field];
-    if (head->matched == MISMATCH)
-        return;
-    if (word[head->matched] == '\0')
-        head->matched = byte == ' ' || byte == '\t' ? head->matched : MISMATCH;
-    else
+    const char *word = known[head->field].value;
+    if (head->matched != MISMATCH)
         head->matched = lower(byte) == (unsigned char)word[head->matched] ? (uint8_t)(head->matched + 1) : MISMATCH;
 }
 
@@ -270,7 +327,7 @@ static bool value_ends(struct eg_head *head)
     if (head->field == CONTENT_LENGTH && head->matched == LENGTH_NONE)
         return bad(head, "Content-Length is empty.");
     bool has_word = head->field == TRANSFER_ENCODING || head->field == EXPECT;
-    bool is_word = has_word && head->matched != MISMATCH && field_values[head->field][head->matched] == '\0';
+    bool is_word = has_word && head->matched != MISMATCH && known[head->field].value[head->matched] == '\0';
     if (head->field == TRANSFER_ENCODING && !is_word)
         return refuse(head, EG_PROBLEM_NOT_IMPLEMENTED, "The only Transfer-Encoding is \"chunked\".");
     if (head->field == EXPECT && !is_word)
@@ -289,6 +346,8 @@ static bool in_value(struct eg_head *head, unsigned char byte)
     head->state = VALUE;
     if (head->field == CONTENT_LENGTH)
         return in_length(head, byte);
+    if (head->field == HOST && !is_host(byte))
+        return bad(head, "The Host header is not a name or an address with an optional port.");
     if (head->field == TRANSFER_ENCODING || head->field == EXPECT)
         in_word(head, byte);
     return true;
@@ -300,8 +359,9 @@ static bool in_chunk_size(struct eg_head *head, unsigned char byte)
 {
     int digit = hex_digit(byte);
     if (digit >= 0) {
+        head->matched = head->state == CHUNK_SIZE_START ? 1 : (uint8_t)(head->matched + 1);
         head->chunk_left = head->chunk_left * 16 + (uint64_t)digit;
-        if (head->chunk_left > CHUNK_MAX_BYTES)
+        if (head->chunk_left > CHUNK_MAX_BYTES || head->matched > CHUNK_SIZE_MAX_DIGITS)
             return bad(head, "A chunk of the body is too large.");
         return go(head, CHUNK_SIZE);
     }
@@ -309,11 +369,7 @@ static bool in_chunk_size(struct eg_head *head, unsigned char byte)
         return bad(head, "A chunk of the body does not begin with its size.");
     if (byte == '\r')
         return go(head, CHUNK_SIZE_LF);
-    if (byte == ';' || byte == ' ' || byte == '\t') {
-        head->extension_bytes = 0;
-        return go(head, CHUNK_EXTENSION);
-    }
-    return bad(head, "The size of a chunk of the body is not hexadecimal.");
+    return byte == ';' ? go(head, CHUNK_EXTENSION) : bad(head, "The size of a chunk of the body is not hexadecimal.");
 }
 
 static bool in_extension(struct eg_head *head, unsigned char byte)
@@ -322,7 +378,8 @@ static bool in_extension(struct eg_head *head, unsigned char byte)
         return go(head, CHUNK_SIZE_LF);
     if (is_control(byte) && byte != '\t')
         return bad(head, "A chunk extension has a control byte.");
-    return ++head->extension_bytes <= EXTENSION_MAX_BYTES || bad(head, "A chunk extension is too long.");
+    return ++head->extension_bytes <= EXTENSION_MAX_BYTES ||
+           bad(head, "The chunk extensions of the body are too long.");
 }
 
 static bool chunk_begins(struct eg_head *head, const struct eg_head_limits *limits)

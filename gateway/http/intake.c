@@ -256,6 +256,19 @@ static void wake_for_refusal(struct eg_client *client)
         shutdown(client->fd, SHUT_RD);
 }
 
+/* The client has closed its side, and all that it sent has been read. libmicrohttpd isn't told so when the end came
+ * with the last bytes, since epoll tells it once of both. */
+static bool has_ended(const struct eg_client *client)
+{
+    char byte;
+    return read_through(client->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static bool owes_more(const struct eg_client *client)
+{
+    return client->head.stage == EG_HEAD_READING || client->head.stage == EG_HEAD_BODY;
+}
+
 /* What arrives goes through the check; what doesn't pass is thrown away. */
 static ssize_t read_checked(struct eg_client *client, char *buffer, size_t length, int flags)
 {
@@ -267,6 +280,8 @@ static ssize_t read_checked(struct eg_client *client, char *buffer, size_t lengt
         size_t passed = eg_head_check(&client->head, &limits, buffer, (size_t)got);
         update_wait(client);
         if (passed > 0) {
+            if ((size_t)got < length && owes_more(client) && has_ended(client))
+                shutdown(client->fd, SHUT_RD); /* wakes libmicrohttpd up */
             wake_for_refusal(client);
             return (ssize_t)passed;
         }
@@ -325,7 +340,7 @@ void eg_client_busy(struct eg_client *client, bool busy)
 {
     client->busy = busy;
     client->begun += busy;
-    if (!busy && client->intake->draining && client->head.stage == EG_HEAD_IDLE)
+    if (!busy && client->head.stage == EG_HEAD_IDLE && (client->intake->draining || has_ended(client)))
         shutdown(client->fd, SHUT_RD);
     update_wait(client);
     wake_for_refusal(client);

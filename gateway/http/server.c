@@ -32,8 +32,9 @@
 #define DAEMON_CONNECTION_LIMIT 1000000u
 /* A client that doesn't read its answer at all is let go after this. */
 #define DAEMON_INACTIVITY_S 120u
-/* Beside the head, the pool of a connection holds its parsed form and the head of the answer. */
-#define POOL_EXTRA_BYTES 2048u
+/* Beside the head, the pool of a connection holds its parsed form (56 bytes for each header and cookie, and a copy of
+ * the Cookie header) and the head of the answer. Up to 32 KiB in all, libmicrohttpd takes it from the heap. */
+#define POOL_EXTRA_BYTES 14336u
 /* While requests are held: how often libmicrohttpd is run at least, and how often without effect before it rests. */
 #define HELD_RUN_MS 10u
 #define HELD_QUIET_RUNS 2u
@@ -236,6 +237,15 @@ static int client_fd(struct MHD_Connection *connection)
     return info ? info->connect_fd : -1;
 }
 
+/* libmicrohttpd would make a structure of each parameter, for which its pool may be too small; nobody here asks for
+ * them. `uri` stands in its own read buffer, and the query is looked at when we have returned. */
+static void hide_query(const char *uri)
+{
+    char *mark = strchr(uri, '?');
+    if (mark)
+        mark[1] = '\0';
+}
+
 /* The request line has been read: `uri` is still as it came. What is returned becomes the exchange of the request. */
 static void *request_line(void *context, const char *uri, struct MHD_Connection *connection)
 {
@@ -248,6 +258,7 @@ static void *request_line(void *context, const char *uri, struct MHD_Connection 
         free(exchange);
         return NULL;
     }
+    hide_query(uri);
     server->steps++;
     exchange->server = server;
     exchange->connection = connection;

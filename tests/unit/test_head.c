@@ -69,15 +69,48 @@ static const struct {
     {"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunkedx\r\n\r\n", EG_PROBLEM_NOT_IMPLEMENTED},
     {"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", EG_PROBLEM_NOT_IMPLEMENTED},
     {"POST /a HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", EG_PROBLEM_EXPECTATION_FAILED},
+    {"GET /a%00 HTTP/1.1\r\nHost: a\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a?b=%0a HTTP/1.1\r\nHost: a\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a%7F HTTP/1.1\r\nHost: a\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a%2 HTTP/1.1\r\nHost: a\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a?%zz HTTP/1.1\r\nHost: a\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /. HTTP/1.1\r\nHost: a\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a/.. HTTP/1.1\r\nHost: a\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /../a HTTP/1.1\r\nHost: a\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a/./b HTTP/1.1\r\nHost: a\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a%2f%2e.?b HTTP/1.1\r\nHost: a\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a/.%2E%2Fb HTTP/1.1\r\nHost: a\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    /* libmicrohttpd takes a space behind the value for a part of it. */
+    {"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1 \r\n\r\nx", EG_PROBLEM_BAD_REQUEST},
+    {"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked \r\n\r\n", EG_PROBLEM_NOT_IMPLEMENTED},
+    {"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\t\r\n\r\n", EG_PROBLEM_NOT_IMPLEMENTED},
+    {"POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue \r\n\r\n", EG_PROBLEM_EXPECTATION_FAILED},
+    {"GET /a HTTP/1.1\r\nHost: a b\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a HTTP/1.1\r\nHost: a@b\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a HTTP/1.1\r\nHost: a/b\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a HTTP/1.1\r\nHost: a,b\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a HTTP/1.1\r\nHost: \xc3\xa9\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    /* Fields that have one value. */
+    {"POST /a HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Type: text/plain\r\n\r\n",
+     EG_PROBLEM_BAD_REQUEST},
+    {"POST /a HTTP/1.1\r\nHost: a\r\nContent-Encoding: identity\r\nContent-Encoding: gzip\r\n\r\n",
+     EG_PROBLEM_BAD_REQUEST},
+    {"GET /a HTTP/1.1\r\nHost: a\r\nAuthorization: a\r\nauthorization: b\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\nCookie: a=c\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\nOrigin: http://b\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"POST /a HTTP/1.1\r\nHost: a\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
+    {"GET /a HTTP/1.1\r\nHost: a\r\nLast-Event-ID: 1\r\nLast-Event-Id: 2\r\n\r\n", EG_PROBLEM_BAD_REQUEST},
 };
 
 static const char *const bad_chunks[] = {
-    "x\r\n",         "\r\n",
-    "5 6\nhello",    "5\nhello\r\n",
-    "100000001\r\n", "5\r\nhelloX\n",
-    "5\r\nhello\rX", "0\r\nA: b\r\n\r\n",
-    "0\r\n\rX",      "5;\x01\r\nhello\r\n",
-    "65\r\n",        "40\r\n0123456789012345678901234567890123456789012345678901234567890123\r\n40\r\n",
+    "x\r\n",          "\r\n",
+    "5 6\nhello",     "5\nhello\r\n",
+    "100000001\r\n",  "5\r\nhelloX\n",
+    "5\r\nhello\rX",  "0\r\nA: b\r\n\r\n",
+    "0\r\n\rX",       "5;\x01\r\nhello\r\n",
+    "5 \r\nhello",    "00000000000000005\r\nhello",
+    "5\t;a\r\nhello", "5; \n\r\nhello",
+    "65\r\n",         "40\r\n0123456789012345678901234567890123456789012345678901234567890123\r\n40\r\n",
 };
 
 static void a_bad_head_is_refused_however_it_is_cut(void **state)
@@ -146,10 +179,13 @@ static void bad_chunks_are_refused(void **state)
 static const char *const good[] = {
     GOOD,
     "GET /a?b=c%20d HTTP/1.0\r\n\r\n",
+    "GET /...a/.b/c.?d=../.&%2e/%2e%2e/? HTTP/1.0\r\n\r\n",
+    "GET /...%2f..a%252e%2f.../%ff?%80 HTTP/1.0\r\n\r\n",
     "OPTIONS * HTTP/1.1\r\nhost:\r\n\r\n",
-    "POST /a HTTP/1.1\r\nHOST: a\r\nContent-Length:  3 \r\nExpect: 100-Continue \r\n\r\nabc",
+    "POST /a HTTP/1.1\r\nHOST: a\r\nContent-Length:  003\r\nExpect: 100-Continue\r\n\r\nabc",
     "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
-    "POST /a HTTP/1.1\r\nHost: a\r\ntransfer-encoding: Chunked\r\n\r\n5;a=b\r\nhello\r\n3 \r\nabc\r\n0\r\n\r\n",
+    "POST /a HTTP/1.1\r\nHost: a\r\ntransfer-encoding: Chunked\r\n\r\n5;a=b\r\nhello\r\n0003; c\r\nabc\r\n0\r\n\r\n",
+    "GET /a HTTP/1.1\r\nHost: [::1]:8080\r\nX: 1\r\nX: 2\r\nContent-Typ: a\r\nContent-Types: b\r\n\r\n",
     "GET /a HTTP/1.1\r\nHost: a\r\nX-Long: \xc3\xa9\tb\r\nContent-Lengthy: x\r\n\r\n",
 };
 
@@ -199,9 +235,40 @@ static void a_head_has_a_limit(void **state)
     assert_int_equal(head.problem, EG_PROBLEM_HEADER_TOO_LARGE);
 }
 
+static void there_is_a_limit_to_the_number_of_fields(void **state)
+{
+    (void)state;
+    char text[1024] = "GET / HTTP/1.1\r\nHost: a\r\n";
+    struct eg_head head;
+    for (unsigned i = 1; i < EG_HEAD_MAX_FIELDS; i++)
+        strcat(text, "a:\r\n");
+    size_t length = strlen(text);
+    strcat(text, "\r\n");
+    assert_int_equal(feed(&head, text, length + 2, length + 2), length + 2);
+    assert_int_equal(head.requests, 1);
+    strcpy(text + length, "b:\r\n\r\n");
+    assert_int_equal(feed(&head, text, length + 6, 7), length);
+    assert_int_equal(head.problem, EG_PROBLEM_HEADER_TOO_LARGE);
+}
+
+static void the_extensions_of_a_body_have_a_limit_together(void **state)
+{
+    (void)state;
+    char text[2048] = "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    struct eg_head head;
+    for (int i = 0; i < 30; i++)
+        strcat(text, "1;0123456789\r\nx\r\n");
+    size_t length = strlen(text), passed = feed(&head, text, length, length);
+    assert_true(passed < length);
+    assert_int_equal(head.problem, EG_PROBLEM_BAD_REQUEST);
+    assert_int_equal(feed(&head, text, length, 1), passed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(there_is_a_limit_to_the_number_of_fields),
+        cmocka_unit_test(the_extensions_of_a_body_have_a_limit_together),
         cmocka_unit_test(a_bad_head_is_refused_however_it_is_cut),
         cmocka_unit_test(nothing_behind_a_bad_head_passes),
         cmocka_unit_test(a_good_request_before_a_bad_one_passes_whole),
