@@ -270,6 +270,9 @@ static int make_shared(struct gateway *gateway)
         (struct eg_worker_port){gateway, want, unwant, admit, release, publish, look, read_log, worker_drained};
     shared->counts = eg_intake_counts_new();
     shared->statuses = calloc(config->set_count, sizeof(*shared->statuses));
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(shared->rates); i++)
+        if (!(shared->rates[i] = eg_rate_limits_new()))
+            return -ENOMEM;
     if (!shared->counts || !shared->statuses)
         return -ENOMEM;
     for (size_t i = 0; i < config->set_count; i++) {
@@ -317,6 +320,8 @@ static void gateway_done(struct gateway *gateway)
         eg_set_status_done(&gateway->shared.statuses[i]);
     free(gateway->shared.statuses);
     eg_intake_counts_free(gateway->shared.counts);
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(gateway->shared.rates); i++)
+        eg_rate_limits_free(gateway->shared.rates[i]);
     eg_listening_close(&gateway->listening);
     eg_loop_free(gateway->loop);
     if (gateway->signal_fd >= 0)

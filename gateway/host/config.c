@@ -400,7 +400,7 @@ static void compare_sets(const struct eg_config *a, const struct eg_config *b,
     }
 }
 
-/* Is it one of struct eg_settings? They all have 32 bits, and may change. */
+/* Is it one of struct eg_settings? They are values, and may change. */
 static bool is_setting(const struct eg_option *option)
 {
     size_t first = offsetof(struct eg_config, settings);
@@ -423,7 +423,7 @@ void eg_config_reload(const struct eg_config *in_use, const struct eg_config *lo
         }
         if (is_setting(option))
             memcpy((char *)&settings_now + (option->offset - offsetof(struct eg_config, settings)),
-                   (const char *)loaded + option->offset, sizeof(uint32_t));
+                   (const char *)loaded + option->offset, eg_option_size(option));
     }
     compare_sets(in_use, loaded, changed, context);
     for (size_t s = 0; s < loaded->set_count; s++)

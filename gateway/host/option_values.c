@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "eventgate/listening.h"
+#include "eventgate/networks.h"
 #include "eventgate/options.h"
 #include "eventgate/pattern.h"
 
@@ -22,6 +23,7 @@ struct unit {
 static const struct unit time_units[] = {{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", HOUR}, {NULL, 0}};
 static const struct unit size_units[] = {{"", 1}, {"B", 1}, {"kB", 1024}, {"MB", 1u << 20}, {"GB", GIB}, {NULL, 0}};
 static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
+static const struct unit rate_units[] = {{"/h", 1}, {"/min", 60}, {"", 3600}, {"/s", 3600}, {NULL, 0}};
 
 static int refuse(struct eg_error *error, const char *format, const char *text, const char *right)
 {
@@ -32,7 +34,16 @@ static int refuse(struct eg_error *error, const char *format, const char *text, 
 
 static const struct unit *units_of(enum eg_option_type type)
 {
-    return type == EG_OPTION_TIME ? time_units : type == EG_OPTION_COUNT ? no_units : size_units;
+    switch (type) {
+    case EG_OPTION_TIME:
+        return time_units;
+    case EG_OPTION_COUNT:
+        return no_units;
+    case EG_OPTION_RATE:
+        return rate_units;
+    default:
+        return size_units;
+    }
 }
 
 /* The largest unit in which the value is a whole number. */
@@ -53,6 +64,7 @@ static int read_number(const struct eg_option *option, const char *text, uint64_
     format_number(option->most, units, most, sizeof(most));
     snprintf(right, sizeof(right), "a %s from %s to %s",
              option->type == EG_OPTION_TIME    ? "time (500ms, 15s, 2min, 1h)"
+             : option->type == EG_OPTION_RATE  ? "rate (100/s, 30/min, 10/h)"
              : option->type == EG_OPTION_COUNT ? "whole number"
                                                : "size (512, 16kB, 64MB, 1GB)",
              least, most);
@@ -177,6 +189,25 @@ static int read_list(const struct eg_option *option, struct eg_config_list *list
     return result;
 }
 
+static int read_networks(struct eg_networks *networks, const char *text, struct eg_error *error)
+{
+    struct eg_bytes item;
+    char word[80];
+    memset(networks, 0, sizeof(*networks));
+    if (!text[strspn(text, " \t\r\n")])
+        return 0;
+    while (next_item(&text, &item)) {
+        snprintf(word, sizeof(word), "%.*s", (int)(item.length < 79 ? item.length : 79), item.data);
+        if (networks->count == EG_NETWORKS_MAX)
+            return refuse(error, "\"%s\" is one too many: there may be %s.", word, "64 addresses and networks");
+        const char *problem = eg_network_read(item.data, item.length, &networks->list[networks->count]);
+        if (problem)
+            return refuse(error, "\"%s\" %s.", word, problem);
+        networks->count++;
+    }
+    return 0;
+}
+
 /* One of a set's lists of channels. */
 struct channels {
     struct eg_config_channel **list;
@@ -240,6 +271,8 @@ int eg_option_set(const struct eg_option *option, void *target, const char *text
     case EG_OPTION_LISTEN:
     case EG_OPTION_PATTERNS:
         return read_list(option, member, text, ret_error);
+    case EG_OPTION_NETWORKS:
+        return read_networks(member, text, ret_error);
     case EG_OPTION_LIVE:
     case EG_OPTION_DURABLE:
         return read_channels(target, option->type, text, ret_error);
@@ -252,6 +285,7 @@ int eg_option_set(const struct eg_option *option, void *target, const char *text
     case EG_OPTION_COUNT:
     case EG_OPTION_TIME:
     case EG_OPTION_SIZE:
+    case EG_OPTION_RATE:
         break;
     }
     error = read_number(option, text, &number, ret_error);
@@ -282,6 +316,20 @@ static bool is_plain_list(enum eg_option_type type)
     return type >= EG_OPTION_LIST;
 }
 
+size_t eg_option_size(const struct eg_option *option)
+{
+    switch (option->type) {
+    case EG_OPTION_STRING:
+        return sizeof(char *);
+    case EG_OPTION_SIZE_64:
+        return sizeof(uint64_t);
+    case EG_OPTION_NETWORKS:
+        return sizeof(struct eg_networks);
+    default:
+        return is_plain_list(option->type) ? sizeof(struct eg_config_list) : sizeof(uint32_t);
+    }
+}
+
 bool eg_option_same(const struct eg_option *option, const void *a, const void *b)
 {
     const char *in_a = (const char *)a + option->offset, *in_b = (const char *)b + option->offset;
@@ -293,27 +341,17 @@ bool eg_option_same(const struct eg_option *option, const void *a, const void *b
         return same_channels(set_a->durable, set_a->durable_count, set_b->durable, set_b->durable_count);
     case EG_OPTION_STRING:
         return strcmp(*(char *const *)(const void *)in_a, *(char *const *)(const void *)in_b) == 0;
-    case EG_OPTION_SIZE_64:
-        return memcmp(in_a, in_b, sizeof(uint64_t)) == 0;
     default:
         return is_plain_list(option->type) ? same_list((const void *)in_a, (const void *)in_b)
-                                           : memcmp(in_a, in_b, sizeof(uint32_t)) == 0;
+                                           : memcmp(in_a, in_b, eg_option_size(option)) == 0;
     }
-}
-
-static size_t size_of(enum eg_option_type type)
-{
-    return is_plain_list(type)         ? sizeof(struct eg_config_list)
-           : type == EG_OPTION_STRING  ? sizeof(char *)
-           : type == EG_OPTION_SIZE_64 ? sizeof(uint64_t)
-                                       : sizeof(uint32_t);
 }
 
 void eg_option_swap(const struct eg_option *option, void *a, void *b)
 {
-    char kept[sizeof(struct eg_config_list)];
+    char kept[sizeof(struct eg_networks)]; /* the largest */
     char *in_a = (char *)a + option->offset, *in_b = (char *)b + option->offset;
-    size_t size = size_of(option->type);
+    size_t size = eg_option_size(option);
     memcpy(kept, in_a, size);
     memcpy(in_a, in_b, size);
     memcpy(in_b, kept, size);

@@ -13,6 +13,7 @@ static const char *const log_formats[] = {"text", "json", NULL};
 #define IN_SET(member) offsetof(struct eg_config_set, member)
 #define HOUR UINT64_C(3600000)
 #define GIB (UINT64_C(1) << 30)
+#define RATE_MOST (UINT64_C(1000000) * 3600) /* a million in a second */
 
 /* name, scope, type, offset, default, least, most, choices, reloads, placeholder, help */
 const struct eg_option eg_options[] = {
@@ -54,6 +55,17 @@ const struct eg_option eg_options[] = {
      NULL, true, "N", "Events in one batch."},
     {"max_bodies", EG_OPTION_GATEWAY, EG_OPTION_SIZE, IN_CONFIG(settings.max_bodies_bytes), "64MB", 1, 3 * GIB, NULL,
      true, "SIZE", "Bodies of all requests that are under way."},
+    {"publish_rate", EG_OPTION_GATEWAY, EG_OPTION_RATE, IN_CONFIG(settings.publish_rate), "0", 0, RATE_MOST, NULL, true,
+     "RATE", "Events that one subject, else one address, may publish: 100/s, 30/min, 10/h; 0: no limit."},
+    {"publish_burst", EG_OPTION_GATEWAY, EG_OPTION_COUNT, IN_CONFIG(settings.publish_burst), "0", 0, 1000000, NULL,
+     true, "N", "How many of them at once; 0: what the rate gives in a second."},
+    {"subscribe_rate", EG_OPTION_GATEWAY, EG_OPTION_RATE, IN_CONFIG(settings.subscribe_rate), "0", 0, RATE_MOST, NULL,
+     true, "RATE", "Subscriptions and long-polls that one subject, else one address, may begin; 0: no limit."},
+    {"subscribe_burst", EG_OPTION_GATEWAY, EG_OPTION_COUNT, IN_CONFIG(settings.subscribe_burst), "0", 0, 1000000, NULL,
+     true, "N", "How many of them at once; 0: what the rate gives in a second."},
+    {"trusted_proxies", EG_OPTION_GATEWAY, EG_OPTION_NETWORKS, IN_CONFIG(settings.trusted_proxies), "", 0, 0, NULL,
+     true, "ADDRESS,NETWORK,...",
+     "Proxies whose X-Forwarded-For is believed: 127.0.0.1, 10.0.0.0/8, 2001:db8::/32, or unix for Unix sockets."},
 
     {"postgres", EG_OPTION_SET, EG_OPTION_STRING, IN_SET(postgres), "", 0, 0, NULL, false, "CONNINFO",
      "libpq connection string or URI, of a primary and not of a pooler. Default: DATABASE_URL, else PGHOST and so on."},

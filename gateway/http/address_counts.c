@@ -4,21 +4,15 @@
 #include "eventgate/address_counts.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-/* An IPv4 address, or the network part of an IPv6 address: a customer has at least a /64. */
-struct key {
-    unsigned char bytes[9]; /* family, address */
-};
-
 struct address_count {
-    struct key key;
+    struct eg_address_key key;
     uint32_t count;
     UT_hash_handle hh;
 };
@@ -28,18 +22,6 @@ struct eg_intake_counts {
     struct address_count *addresses; /* guarded by lock, like total */
     uint32_t total;
 };
-
-static struct key key_of(const union eg_address *address)
-{
-    struct key key;
-    memset(&key, 0, sizeof(key));
-    key.bytes[0] = (unsigned char)address->any.sa_family;
-    if (address->any.sa_family == AF_INET)
-        memcpy(key.bytes + 1, &address->in.sin_addr, 4);
-    else if (address->any.sa_family == AF_INET6)
-        memcpy(key.bytes + 1, &address->in6.sin6_addr, 8);
-    return key;
-}
 
 struct eg_intake_counts *eg_intake_counts_new(void)
 {
@@ -72,7 +54,7 @@ uint32_t eg_intake_counts_total(struct eg_intake_counts *counts)
     return total;
 }
 
-static struct address_count *find_or_make(struct eg_intake_counts *counts, const struct key *key)
+static struct address_count *find_or_make(struct eg_intake_counts *counts, const struct eg_address_key *key)
 {
     struct address_count *address;
     HASH_FIND(hh, counts->addresses, key, sizeof(*key), address);
@@ -89,39 +71,65 @@ static struct address_count *find_or_make(struct eg_intake_counts *counts, const
     return NULL;
 }
 
+/* With the lock. */
+static int add(struct eg_intake_counts *counts, const union eg_address *address, uint32_t max_per_address)
+{
+    struct eg_address_key key = eg_address_key(address);
+    struct address_count *count = find_or_make(counts, &key);
+    if (!count)
+        return -ENOMEM;
+    if (count->count >= max_per_address)
+        return -EDQUOT;
+    count->count++;
+    return 0;
+}
+
+/* With the lock. Returns false if there is none of it. */
+static bool take_away(struct eg_intake_counts *counts, const union eg_address *address)
+{
+    struct eg_address_key key = eg_address_key(address);
+    struct address_count *count;
+    HASH_FIND(hh, counts->addresses, &key, sizeof(key), count);
+    if (!count)
+        return false;
+    if (--count->count == 0) {
+        HASH_DEL(counts->addresses, count);
+        free(count);
+    }
+    return true;
+}
+
 int eg_intake_counts_add(struct eg_intake_counts *counts, const union eg_address *address, uint32_t max,
                          uint32_t max_per_address)
 {
-    struct key key = key_of(address);
-    int error = 0;
     pthread_mutex_lock(&counts->lock);
-    struct address_count *count = counts->total < max ? find_or_make(counts, &key) : NULL;
-    if (counts->total >= max)
-        error = -EUSERS;
-    else if (!count)
-        error = -ENOMEM;
-    else if (count->count >= max_per_address)
-        error = -EDQUOT;
-    if (!error) {
-        count->count++;
+    int error = counts->total < max ? add(counts, address, max_per_address) : -EUSERS;
+    if (!error)
         counts->total++;
-    }
     pthread_mutex_unlock(&counts->lock);
     return error;
 }
 
 void eg_intake_counts_remove(struct eg_intake_counts *counts, const union eg_address *address)
 {
-    struct key key = key_of(address);
-    struct address_count *count;
     pthread_mutex_lock(&counts->lock);
-    HASH_FIND(hh, counts->addresses, &key, sizeof(key), count);
-    if (count) {
+    if (take_away(counts, address))
         counts->total--;
-        if (--count->count == 0) {
-            HASH_DEL(counts->addresses, count);
-            free(count);
-        }
-    }
+    pthread_mutex_unlock(&counts->lock);
+}
+
+int eg_intake_counts_add_request(struct eg_intake_counts *counts, const union eg_address *address,
+                                 uint32_t max_per_address)
+{
+    pthread_mutex_lock(&counts->lock);
+    int error = add(counts, address, max_per_address);
+    pthread_mutex_unlock(&counts->lock);
+    return error;
+}
+
+void eg_intake_counts_remove_request(struct eg_intake_counts *counts, const union eg_address *address)
+{
+    pthread_mutex_lock(&counts->lock);
+    take_away(counts, address);
     pthread_mutex_unlock(&counts->lock);
 }

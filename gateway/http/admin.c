@@ -264,6 +264,10 @@ static void handle_metrics(struct eg_worker *worker, struct eg_exchange *exchang
     eg_metrics_add(worker->metrics, EG_METRIC_MEMORY, resident_bytes() - eg_metrics_sum(EG_METRIC_MEMORY));
     eg_metrics_add(worker->metrics, EG_METRIC_LOG_DROPPED,
                    (int64_t)eg_log_dropped() - eg_metrics_sum(EG_METRIC_LOG_DROPPED));
+    int64_t forgotten = -eg_metrics_sum(EG_METRIC_RATES_FORGOTTEN);
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(worker->shared->rates); i++)
+        forgotten += (int64_t)eg_rate_limits_forgotten(worker->shared->rates[i]);
+    eg_metrics_add(worker->metrics, EG_METRIC_RATES_FORGOTTEN, forgotten);
     eg_metrics_render(&body);
     eg_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", &body, NULL);
 }

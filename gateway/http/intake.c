@@ -8,7 +8,6 @@
  */
 #include "eventgate/intake.h"
 
-#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -310,6 +309,27 @@ uint64_t eg_intake_reads(void)
 /* --- clients -------------------------------------------------------------------------------------------------------
  */
 
+static void speak_no_more(struct eg_client *client)
+{
+    if (client->speaks)
+        eg_intake_counts_remove_request(client->intake->counts, &client->speaks_for);
+    client->speaks = false;
+}
+
+int eg_client_speak_for(struct eg_client *client, const union eg_address *address)
+{
+    const struct eg_intake *intake = client->intake;
+    speak_no_more(client);
+    int error = eg_intake_counts_add_request(intake->counts, address, intake->settings->max_connections_per_address);
+    if (error == -EDQUOT)
+        eg_metrics_add(intake->metrics, EG_METRIC_LIMIT_ADDRESS, 1);
+    if (error)
+        return error;
+    client->speaks = true;
+    client->speaks_for = *address;
+    return 0;
+}
+
 void eg_client_free(struct eg_client *client)
 {
     if (!client)
@@ -317,6 +337,7 @@ void eg_client_free(struct eg_client *client)
     struct eg_intake *intake = client->intake;
     wait_for(client, EG_CLIENT_WAITS_NOT);
     LIST_REMOVE(client, entry);
+    speak_no_more(client);
     eg_intake_counts_remove(intake->counts, &client->address);
     eg_metrics_add(intake->metrics, EG_METRIC_CONNECTIONS, -1);
     free(client);
@@ -340,6 +361,8 @@ void eg_client_busy(struct eg_client *client, bool busy)
 {
     client->busy = busy;
     client->begun += busy;
+    if (!busy)
+        speak_no_more(client);
     if (!busy && client->head.stage == EG_HEAD_IDLE && (client->intake->draining || has_ended(client)))
         shutdown(client->fd, SHUT_RD);
     update_wait(client);
@@ -348,11 +371,7 @@ void eg_client_busy(struct eg_client *client, bool busy)
 
 void eg_client_address(const struct eg_client *client, char ret_text[INET6_ADDRSTRLEN])
 {
-    ret_text[0] = '\0';
-    if (client->address.any.sa_family == AF_INET)
-        inet_ntop(AF_INET, &client->address.in.sin_addr, ret_text, INET6_ADDRSTRLEN);
-    else if (client->address.any.sa_family == AF_INET6)
-        inet_ntop(AF_INET6, &client->address.in6.sin6_addr, ret_text, INET6_ADDRSTRLEN);
+    eg_address_text(&client->address, ret_text);
 }
 
 /* --- accepting -----------------------------------------------------------------------------------------------------
@@ -371,12 +390,10 @@ static void turn_away(struct eg_intake *intake, int fd, enum eg_problem problem,
 /* An IPv4 client of an IPv6 socket is an IPv4 client. */
 static void unmap(union eg_address *address, socklen_t *length)
 {
-    struct sockaddr_in6 in6 = address->in6;
-    if (address->any.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr))
-        return;
-    address->in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = in6.sin6_port};
-    memcpy(&address->in.sin_addr, &in6.sin6_addr.s6_addr[12], sizeof(address->in.sin_addr));
-    *length = sizeof(address->in);
+    bool was_ipv6 = address->any.sa_family == AF_INET6;
+    eg_address_unmap(address);
+    if (was_ipv6 && address->any.sa_family == AF_INET)
+        *length = sizeof(address->in);
 }
 
 static struct eg_client *client_new(struct eg_intake *intake, int fd, const union eg_address *address, socklen_t length)
@@ -401,8 +418,9 @@ static void welcome(struct eg_intake *intake, int fd, union eg_address *address,
     static const int on = 1;
     const struct eg_settings *settings = intake->settings;
     unmap(address, &length);
-    int error =
-        eg_intake_counts_add(intake->counts, address, settings->max_connections, settings->max_connections_per_address);
+    bool proxied = eg_networks_have(&settings->trusted_proxies, address);
+    int error = eg_intake_counts_add(intake->counts, address, settings->max_connections,
+                                     proxied ? UINT32_MAX : settings->max_connections_per_address);
     if (error == -EDQUOT) {
         turn_away(intake, fd, EG_PROBLEM_TOO_MANY,
                   "Your address has as many connections as it may have (max_connections_per_address).",
@@ -422,6 +440,7 @@ static void welcome(struct eg_intake *intake, int fd, union eg_address *address,
                   EG_METRIC_LIMIT_CONNECTIONS);
         return;
     }
+    client->proxied = proxied;
     enter(fd, client);
     if (intake->hooks.admit(intake->hooks.context, client) != 0) {
         /* libmicrohttpd closes what it doesn't admit. */

@@ -47,6 +47,11 @@ unsigned eg_problem_status(enum eg_problem problem)
     return problems[problem].status;
 }
 
+const char *eg_problem_name(enum eg_problem problem)
+{
+    return problems[problem].name;
+}
+
 void eg_problem_add(struct eg_buffer *buffer, enum eg_problem problem, const char *detail, const char *request_id)
 {
     eg_buffer_add_format(buffer, "{\"type\":\"urn:pg-eventgate:problem:%s\",\"title\":\"%s\",\"status\":%u,\"detail\":",

@@ -5,12 +5,14 @@
  * be given with it, and whether its data can be carried. What is good goes on as a posting.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "eventgate/json.h"
 #include "eventgate/posting.h"
 #include "eventgate/publish_request.h"
+#include "eventgate/rates.h"
 #include "eventgate/subscribe.h"
 #include "eventgate/utf8.h"
 
@@ -33,6 +35,28 @@ static void refuse_item(struct eg_exchange *exchange, size_t item, enum eg_probl
     else
         snprintf(text, sizeof(text), "Item %zu of the batch: %s Nothing of the batch was published.", item + 1, detail);
     refuse(exchange, problem, text);
+}
+
+/* Takes `items` of `all` that it asks for from what the client may publish. Answers and returns false if it is too
+ * much, now or for ever. */
+static bool take_rate(struct eg_worker *worker, struct eg_exchange *exchange, size_t items, size_t all)
+{
+    char detail[200];
+    uint64_t wait_ms;
+    uint32_t most;
+    int error = eg_rates_take(worker, exchange, EG_RATE_PUBLISH, (uint32_t)items, (uint32_t)all, &wait_ms, &most);
+    if (error == -E2BIG) {
+        snprintf(detail, sizeof(detail),
+                 "At most %" PRIu32 " events may be published at once (publish_burst): send it in smaller batches. "
+                 "Nothing was published.",
+                 most);
+        refuse(exchange, EG_PROBLEM_TOO_LARGE, detail);
+    } else if (error) {
+        eg_rates_refuse(exchange,
+                        "You publish more than you may (publish_rate). Nothing was published: send it again later.",
+                        wait_ms);
+    }
+    return !error;
 }
 
 /* --- one event --------------------------------------------------------------------------------------------------- */
@@ -338,7 +362,8 @@ static void handle_batch(struct eg_worker *worker, struct eg_exchange *exchange,
     struct eg_posting *posting = eg_posting_new(worker, true, batch.count);
     if (!posting)
         eg_posting_no_memory(exchange);
-    else if (read_items(worker, exchange, &batch, trace_of(exchange, trace), posting))
+    else if ((batch.count == 1 || take_rate(worker, exchange, batch.count - 1, batch.count)) &&
+             read_items(worker, exchange, &batch, trace_of(exchange, trace), posting))
         eg_posting_submit(posting, exchange);
     else
         eg_posting_free(posting);
@@ -350,6 +375,8 @@ void eg_publish_handle(struct eg_worker *worker, struct eg_exchange *exchange)
     struct eg_bytes body = {exchange->body.data ? exchange->body.data : "", exchange->body.length};
     if (worker->draining)
         refuse(exchange, EG_PROBLEM_DRAINING, "This gateway is shutting down; nothing was published. Send it again.");
+    else if (!take_rate(worker, exchange, 1, 1)) /* before it costs anything; a batch's other items follow */
+        return;
     else if (exchange->route == EG_ROUTE_CHANNEL)
         handle_single(worker, exchange, body);
     else

@@ -7,24 +7,78 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "eventgate/client_address.h"
 #include "eventgate/log.h"
+
+static bool has_header(const struct eg_header *headers, const char *name)
+{
+    for (; headers && headers->name; headers++)
+        if (strcmp(headers->name, name) == 0)
+            return true;
+    return false;
+}
 
 void eg_exchange_problem(struct eg_exchange *exchange, enum eg_problem problem, const char *detail,
                          const struct eg_header *headers)
 {
     struct eg_header list[4] = {{NULL, NULL}};
+    char address[INET6_ADDRSTRLEN];
     size_t count = 0;
     unsigned status = eg_problem_status(problem);
-    if (status == 503 || status == 429)
+    if ((status == 503 || status == 429) && !has_header(headers, "Retry-After"))
         list[count++] = (struct eg_header){"Retry-After", "1"};
     for (; headers && headers->name && count < EG_ARRAY_LENGTH(list) - 1; headers++)
         list[count++] = *headers;
     list[count] = (struct eg_header){NULL, NULL};
     struct eg_buffer body = EG_BUFFER_INIT;
     eg_problem_add(&body, problem, detail, exchange->id);
+    /* Not the detail: it may quote what the client has sent. */
+    eg_address_text(&exchange->address, address);
     eg_log(EG_LOG_DEBUG, "request refused", EG_LOG_STR("request", exchange->id), EG_LOG_INT("status", status),
-           EG_LOG_STR("detail", detail));
+           EG_LOG_STR("problem", eg_problem_name(problem)), EG_LOG_STR("client", address));
     eg_exchange_reply(exchange, status, "application/problem+json", &body, list);
+}
+
+static void no_memory(struct eg_exchange *exchange)
+{
+    eg_exchange_problem(exchange, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again.", NULL);
+}
+
+/* Whose request is it? Answers and returns false if a trusted proxy doesn't say so. */
+static bool find_client(struct eg_exchange *exchange)
+{
+    const struct eg_settings *settings = eg_exchange_settings(exchange);
+    struct eg_buffer forwarded = EG_BUFFER_INIT;
+    int error = 0;
+    exchange->address = exchange->client->address;
+    if (!exchange->client->proxied)
+        return true;
+    if (eg_exchange_header_list(exchange, "X-Forwarded-For", &forwarded))
+        error = forwarded.failed
+                    ? -ENOMEM
+                    : eg_client_address_find(&settings->trusted_proxies, forwarded.data ? forwarded.data : "",
+                                             forwarded.length, &exchange->address);
+    eg_buffer_done(&forwarded);
+    if (error == -EINVAL)
+        eg_exchange_problem(exchange, EG_PROBLEM_BAD_REQUEST,
+                            "The proxy before this gateway sends an X-Forwarded-For that has something else than "
+                            "addresses in it, separated by commas.",
+                            NULL);
+    else if (error)
+        no_memory(exchange);
+    if (error || eg_networks_have(&settings->trusted_proxies, &exchange->address))
+        return !error;
+    error = eg_client_speak_for(exchange->client, &exchange->address);
+    exchange->crowded = error == -EDQUOT;
+    if (error == -ENOMEM)
+        no_memory(exchange);
+    return error != -ENOMEM;
+}
+
+static bool is_subscription(const struct eg_exchange *exchange)
+{
+    return exchange->method == EG_METHOD_GET &&
+           (exchange->route == EG_ROUTE_EVENTS || exchange->route == EG_ROUTE_CHANNEL);
 }
 
 static enum eg_method method_of(const char *method)
@@ -60,6 +114,8 @@ void eg_exchange_route(struct eg_exchange *exchange, const char *method)
 {
     exchange->method = method_of(method);
     struct eg_refusal refusal;
+    if (!find_client(exchange))
+        return;
     if (exchange->method == EG_METHOD_OPTIONS && strcmp(exchange->raw_target, "*") == 0) {
         answer_options(exchange, "GET, HEAD, POST, OPTIONS");
         return;
@@ -70,7 +126,7 @@ void eg_exchange_route(struct eg_exchange *exchange, const char *method)
         return;
     }
     if (error) {
-        eg_exchange_problem(exchange, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again.", NULL);
+        no_memory(exchange);
         return;
     }
     exchange->route = eg_route_find(exchange->target.path, &exchange->channel);
@@ -85,6 +141,8 @@ void eg_exchange_route(struct eg_exchange *exchange, const char *method)
     const char *allow = eg_route_allow(exchange->route);
     if (exchange->method == EG_METHOD_OPTIONS) {
         answer_options(exchange, allow);
+    } else if (exchange->crowded && !is_subscription(exchange)) { /* which knows a better answer for EventSource */
+        eg_exchange_problem(exchange, EG_PROBLEM_TOO_MANY, EG_CROWDED_DETAIL, NULL);
     } else if (!method_allowed(allow, method)) {
         char detail[160];
         snprintf(detail, sizeof(detail), "This URL answers %s.", allow);

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -227,6 +228,36 @@ void eg_exchange_on_hangup(struct eg_exchange *exchange, void (*hung_up)(struct 
 const char *eg_exchange_header(struct eg_exchange *exchange, const char *name)
 {
     return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+struct header_list {
+    const char *name;
+    struct eg_buffer *list;
+    bool any;
+};
+
+static enum MHD_Result add_to_list(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct header_list *wanted = context;
+    (void)kind;
+    if (strcasecmp(name, wanted->name) != 0)
+        return MHD_YES;
+    eg_buffer_add_string(wanted->list, wanted->any ? "," : "");
+    eg_buffer_add_string(wanted->list, value ? value : "");
+    wanted->any = true;
+    return MHD_YES;
+}
+
+bool eg_exchange_header_list(struct eg_exchange *exchange, const char *name, struct eg_buffer *list)
+{
+    struct header_list wanted = {name, list, false};
+    MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, add_to_list, &wanted);
+    return wanted.any;
+}
+
+const struct eg_settings *eg_exchange_settings(const struct eg_exchange *exchange)
+{
+    return exchange->server->options.settings;
 }
 
 /* --- the life of an exchange ----------------------------------------------------------------------------------- */

@@ -21,6 +21,8 @@
 #include "eventgate/backoff.h"
 #include "eventgate/log.h"
 #include "eventgate/poll.h"
+#include "eventgate/rates.h"
+#include "eventgate/routing.h"
 #include "eventgate/selection.h"
 #include "eventgate/stream.h"
 
@@ -30,17 +32,23 @@
 
 /* --- refusing ---------------------------------------------------------------------------------------------------- */
 
+/* The answer to EventSource: come again in `wait_ms` at the earliest. */
+static void send_away(struct eg_worker *worker, struct eg_exchange *exchange, uint64_t wait_ms)
+{
+    struct eg_buffer body = EG_BUFFER_INIT;
+    uint64_t retry_ms = wait_ms + eg_jitter_ms(worker->settings.retry_ms, 50);
+    eg_frame_add_retry(&body, retry_ms < UINT32_MAX ? (uint32_t)retry_ms : UINT32_MAX);
+    eg_exchange_reply(exchange, 200, "text/event-stream", &body,
+                      (struct eg_header[]){{"X-Accel-Buffering", "no"}, {"Connection", "close"}, {NULL, NULL}});
+}
+
 void eg_subscribe_shed(struct eg_worker *worker, struct eg_exchange *exchange, enum eg_transport transport,
                        enum eg_problem problem, const char *detail)
 {
-    if (transport != EG_TRANSPORT_SSE) {
+    if (transport == EG_TRANSPORT_SSE)
+        send_away(worker, exchange, 0);
+    else
         eg_exchange_problem(exchange, problem, detail, NULL);
-        return;
-    }
-    struct eg_buffer body = EG_BUFFER_INIT;
-    eg_frame_add_retry(&body, eg_jitter_ms(worker->settings.retry_ms, 50));
-    eg_exchange_reply(exchange, 200, "text/event-stream", &body,
-                      (struct eg_header[]){{"X-Accel-Buffering", "no"}, {"Connection", "close"}, {NULL, NULL}});
 }
 
 static void list_channels(struct eg_buffer *detail, const struct eg_config_channel *channels, size_t count,
@@ -423,6 +431,38 @@ static void answer_head(struct eg_exchange *exchange, enum eg_transport transpor
     eg_buffer_done(&empty);
 }
 
+/* Has its client subscribed too often? Then it has been answered. */
+static bool is_too_often(struct eg_worker *worker, struct eg_exchange *exchange, enum eg_transport transport)
+{
+    uint64_t wait_ms;
+    uint32_t most;
+    if (eg_rates_take(worker, exchange, EG_RATE_SUBSCRIBE, 1, 1, &wait_ms, &most) == 0)
+        return false;
+    if (transport == EG_TRANSPORT_SSE)
+        send_away(worker, exchange, wait_ms);
+    else
+        eg_rates_refuse(exchange, "You subscribe more often than you may (subscribe_rate). Try again later.", wait_ms);
+    return true;
+}
+
+/* Is there no place for one more now? Then it has been answered. */
+static bool has_no_place(struct eg_worker *worker, struct eg_exchange *exchange, enum eg_transport transport)
+{
+    if (worker->draining) {
+        eg_subscribe_shed(worker, exchange, transport, EG_PROBLEM_DRAINING,
+                          "This gateway is shutting down. Try again.");
+    } else if (exchange->crowded) {
+        eg_subscribe_shed(worker, exchange, transport, EG_PROBLEM_TOO_MANY, EG_CROWDED_DETAIL);
+    } else if (streams_are_full(worker)) {
+        eg_metrics_add(worker->metrics, EG_METRIC_LIMIT_CONNECTIONS, 1);
+        eg_subscribe_shed(worker, exchange, transport, EG_PROBLEM_OVERLOADED,
+                          "All places for streams are taken (max_connections). Try again later.");
+    } else {
+        return is_too_often(worker, exchange, transport);
+    }
+    return true;
+}
+
 void eg_subscribe_handle(struct eg_worker *worker, struct eg_exchange *exchange)
 {
     struct eg_subscription_request request;
@@ -442,27 +482,22 @@ void eg_subscribe_handle(struct eg_worker *worker, struct eg_exchange *exchange)
         return;
     }
     enum eg_transport transport = request.format.transport;
-    if (worker->draining) {
-        eg_subscribe_shed(worker, exchange, transport, EG_PROBLEM_DRAINING,
-                          "This gateway is shutting down. Try again.");
-    } else if (streams_are_full(worker)) {
-        eg_metrics_add(worker->metrics, EG_METRIC_LIMIT_CONNECTIONS, 1);
-        eg_subscribe_shed(worker, exchange, transport, EG_PROBLEM_OVERLOADED,
-                          "All places for streams are taken (max_connections). Try again later.");
-    } else {
-        error = accept_subscription(worker, exchange, &request, &subscription);
-        if (error == -ENOMEM)
-            no_memory(worker, exchange, transport);
-        else if (!error && exchange->method == EG_METHOD_HEAD) {
-            subscription->exchange = NULL;
-            eg_subscription_free(subscription);
-            answer_head(exchange, transport);
-        } else if (!error) {
-            exchange->state = subscription;
-            exchange->gone = exchange_gone;
-            if (!try_to_begin(subscription))
-                wait_for_it(subscription);
-        }
+    if (has_no_place(worker, exchange, transport)) {
+        eg_subscription_request_done(&request);
+        return;
+    }
+    error = accept_subscription(worker, exchange, &request, &subscription);
+    if (error == -ENOMEM)
+        no_memory(worker, exchange, transport);
+    else if (!error && exchange->method == EG_METHOD_HEAD) {
+        subscription->exchange = NULL;
+        eg_subscription_free(subscription);
+        answer_head(exchange, transport);
+    } else if (!error) {
+        exchange->state = subscription;
+        exchange->gone = exchange_gone;
+        if (!try_to_begin(subscription))
+            wait_for_it(subscription);
     }
     eg_subscription_request_done(&request);
 }

@@ -4,17 +4,7 @@
 #ifndef EG_ADDRESS_COUNTS_H
 #define EG_ADDRESS_COUNTS_H
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-
-#include "eventgate/common.h"
-
-/* A client's address, of any family; those other than IP have no more than their family. */
-union eg_address {
-    struct sockaddr any;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-};
+#include "eventgate/address.h"
 
 struct eg_intake_counts;
 
@@ -29,5 +19,10 @@ uint32_t eg_intake_counts_total(struct eg_intake_counts *counts);
 int eg_intake_counts_add(struct eg_intake_counts *counts, const union eg_address *address, uint32_t max,
                          uint32_t max_per_address) EG_MUST_CHECK;
 void eg_intake_counts_remove(struct eg_intake_counts *counts, const union eg_address *address);
+
+/* The same for a request that came over somebody else's connection (a proxy's): it counts for its address alone. */
+int eg_intake_counts_add_request(struct eg_intake_counts *counts, const union eg_address *address,
+                                 uint32_t max_per_address) EG_MUST_CHECK;
+void eg_intake_counts_remove_request(struct eg_intake_counts *counts, const union eg_address *address);
 
 #endif

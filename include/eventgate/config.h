@@ -15,6 +15,7 @@
 #include "eventgate/buffer.h"
 #include "eventgate/common.h"
 #include "eventgate/log.h"
+#include "eventgate/networks.h"
 
 /* What may change while the gateway runs; copied to whoever uses it. Times in ms, sizes in bytes. */
 struct eg_settings {
@@ -33,6 +34,11 @@ struct eg_settings {
     uint32_t max_body_bytes;
     uint32_t max_batch_items;
     uint32_t max_bodies_bytes; /* budget that all request bodies share */
+    uint32_t publish_rate;     /* events per hour of one client; 0: no limit */
+    uint32_t publish_burst;    /* 0: what the rate gives in a second */
+    uint32_t subscribe_rate;   /* subscriptions and long-polls */
+    uint32_t subscribe_burst;
+    struct eg_networks trusted_proxies;
 };
 
 struct eg_config_list {

@@ -37,6 +37,8 @@ struct eg_client {
     socklen_t address_length;
     struct eg_head head;
     bool taken;
+    bool proxied;             /* it is a proxy that is trusted; as long as the connection is open */
+    bool speaks;              /* it is counted for `speaks_for` */
     bool busy;                /* a request is being answered */
     uint32_t begun;           /* requests that have been, or are being answered */
     bool answered;            /* a refusal has been written */
@@ -44,6 +46,7 @@ struct eg_client {
     uint64_t due_ms;
     TAILQ_ENTRY(eg_client) wait_entry;
     LIST_ENTRY(eg_client) entry;
+    union eg_address speaks_for; /* with a proxy: the client of the request under way, or of the stream */
 };
 
 struct eg_intake_hooks {
@@ -55,8 +58,9 @@ struct eg_intake_hooks {
 /*
  * Watches the listening sockets in `loop` and accepts from them. `settings` is borrowed and read at each use (reload
  * changes it on this thread). Over max_connections (less none) or the address's limit: the connection is answered with
- * a short problem+json (503, 429; `Retry-After`) without reading, and closed. Out of descriptors: a reserve descriptor
- * is used to accept, answer 503 and close, so that the listening socket never spins.
+ * a short problem+json (503, 429; `Retry-After`) without reading, and closed. A trusted proxy's connections aren't
+ * limited by its address: the requests that come over them are (eg_client_speak_for()). Out of descriptors: a reserve
+ * descriptor is used to accept, answer 503 and close, so that the listening socket never spins.
  */
 struct eg_intake *eg_intake_new(struct eg_loop *loop, const struct eg_settings *settings,
                                 struct eg_intake_counts *counts, struct eg_metrics *metrics,
@@ -83,6 +87,12 @@ void eg_client_free(struct eg_client *client);
 /* While a request is being answered (`busy`) no idle deadline runs, nor one for what has been pipelined behind it: that
  * one begins when its turn comes. Called by the server when a request line has been read and when its request ends. */
 void eg_client_busy(struct eg_client *client, bool busy);
+
+/*
+ * The request under way is of this address: it counts as a connection of it until it ends, or its stream does. -EDQUOT:
+ * the address has reached its limit; -ENOMEM.
+ */
+int eg_client_speak_for(struct eg_client *client, const union eg_address *address) EG_MUST_CHECK;
 
 /* The address as text without port ("127.0.0.1", "::1"). */
 void eg_client_address(const struct eg_client *client, char ret_text[INET6_ADDRSTRLEN]);

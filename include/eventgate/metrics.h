@@ -79,6 +79,12 @@
       "Requests and connections refused by a limit, by option.")                                                       \
     X(LIMIT_QUEUE, "eventgate_limited_total", "limit=\"publish_queue\"", COUNTER, PROCESS,                             \
       "Requests and connections refused by a limit, by option.")                                                       \
+    X(LIMIT_PUBLISH_RATE, "eventgate_limited_total", "limit=\"publish_rate\"", COUNTER, PROCESS,                       \
+      "Requests and connections refused by a limit, by option.")                                                       \
+    X(LIMIT_SUBSCRIBE_RATE, "eventgate_limited_total", "limit=\"subscribe_rate\"", COUNTER, PROCESS,                   \
+      "Requests and connections refused by a limit, by option.")                                                       \
+    X(RATES_FORGOTTEN, "eventgate_rates_forgotten_total", "", COUNTER, PROCESS,                                        \
+      "Clients whose use of their rate was forgotten too early, since there were more of them than are remembered.")   \
     X(LOG_DROPPED, "eventgate_log_lines_dropped_total", "", COUNTER, PROCESS,                                          \
       "Log lines dropped because the reader of standard error was too slow.")                                          \
     X(MEMORY, "eventgate_resident_memory_bytes", "", GAUGE, PROCESS, "Resident memory of the process.")                \

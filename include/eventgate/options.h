@@ -15,13 +15,15 @@ enum eg_option_type {
     EG_OPTION_TIME,    /* uint32_t in ms: 500ms, 15s, 2min, 1h */
     EG_OPTION_SIZE,    /* uint32_t in bytes: 512, 16kB, 64MB, 1GB */
     EG_OPTION_SIZE_64, /* uint64_t */
+    EG_OPTION_RATE,    /* uint32_t per hour: 10, 10/s, 30/min, 100/h; 0: no limit */
     EG_OPTION_CHOICE,  /* uint32_t: index into `choices` */
     EG_OPTION_FLAG,    /* uint32_t: yes or no; as a flag, without a value, yes */
     EG_OPTION_STRING,  /* char * */
     /* Those from here on are lists, with commas. */
-    EG_OPTION_CHOICES, /* uint32_t: bit set of indexes into `choices` */
-    EG_OPTION_LIVE,    /* the live channels of a set */
-    EG_OPTION_DURABLE, /* the durable ones */
+    EG_OPTION_CHOICES,  /* uint32_t: bit set of indexes into `choices` */
+    EG_OPTION_NETWORKS, /* struct eg_networks */
+    EG_OPTION_LIVE,     /* the live channels of a set */
+    EG_OPTION_DURABLE,  /* the durable ones */
     /* And those from here on a struct eg_config_list. */
     EG_OPTION_LIST,     /* of anything */
     EG_OPTION_LISTEN,   /* of addresses to listen on */
@@ -60,6 +62,9 @@ const struct eg_option *eg_option_nearest(enum eg_option_scope scope, const char
 
 /* Do two targets have the same value? */
 bool eg_option_same(const struct eg_option *option, const void *a, const void *b);
+
+/* Bytes of its value, of any type but LIVE and DURABLE. */
+size_t eg_option_size(const struct eg_option *option);
 
 /* Exchanges its values, of any type but LIVE and DURABLE. */
 void eg_option_swap(const struct eg_option *option, void *a, void *b);

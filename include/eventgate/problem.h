@@ -47,6 +47,9 @@ enum eg_problem {
 
 unsigned eg_problem_status(enum eg_problem problem);
 
+/* "bad-request": the last part of its type. */
+const char *eg_problem_name(enum eg_problem problem);
+
 /* Appends {"type","title","status","detail","instance"}; `detail` may have any bytes (see
  * eg_buffer_add_json_string()); `request_id` may be NULL (no
  * instance). Any thread. */

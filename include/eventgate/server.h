@@ -29,6 +29,8 @@ enum eg_method { EG_METHOD_GET, EG_METHOD_HEAD, EG_METHOD_POST, EG_METHOD_OPTION
 struct eg_exchange {
     struct eg_server *server;
     struct eg_client *client;
+    union eg_address address;           /* whose request it is: the peer's, or as a trusted proxy gives it */
+    bool crowded;                       /* that address has as many connections and requests as it may have */
     char id[EG_EXCHANGE_ID_LENGTH + 1]; /* request id */
     enum eg_method method;
     bool http_1_0;
@@ -103,6 +105,12 @@ void eg_server_turn(struct eg_server *server);
 /* A header of the request (the first of that name), or NULL. */
 const char *eg_exchange_header(struct eg_exchange *exchange, const char *name);
 
+/* Appends all of that name, in their order, joined by commas (RFC 9110 section 5.3). Returns whether there is any. */
+bool eg_exchange_header_list(struct eg_exchange *exchange, const char *name, struct eg_buffer *list);
+
+/* What is configured, as of now. */
+const struct eg_settings *eg_exchange_settings(const struct eg_exchange *exchange);
+
 struct eg_header {
     const char *name; /* NULL ends a list */
     const char *value;
@@ -112,7 +120,7 @@ struct eg_header {
 void eg_exchange_reply(struct eg_exchange *exchange, unsigned status, const char *content_type, struct eg_buffer *body,
                        const struct eg_header *headers);
 
-/* Answers with application/problem+json; 503 and 429 carry Retry-After. */
+/* Answers with application/problem+json; 503 and 429 carry Retry-After (of `headers`, else 1). */
 void eg_exchange_problem(struct eg_exchange *exchange, enum eg_problem problem, const char *detail,
                          const struct eg_header *headers);
 

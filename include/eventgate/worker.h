@@ -16,6 +16,7 @@
 #include "eventgate/mailbox.h"
 #include "eventgate/metrics.h"
 #include "eventgate/publication.h"
+#include "eventgate/rate_limits.h"
 #include "eventgate/server.h"
 #include "eventgate/set_status.h"
 #include "eventgate/subscribers.h"
@@ -52,6 +53,7 @@ struct eg_worker_shared {
     struct eg_set_status *statuses; /* one a set */
     struct eg_intake_counts *counts;
     struct eg_budget bodies;
+    struct eg_rate_limits *rates[2]; /* by enum eg_rate_kind */
     struct eg_worker_port port;
     uint32_t worker_count;
     int64_t started_us;

@@ -2,6 +2,7 @@
 #include "eventgate/config.h"
 
 #include <errno.h>
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,6 +74,21 @@ static bool write_list(struct eg_buffer *buffer, const char *name, const struct 
     return whole;
 }
 
+static void write_networks(struct eg_buffer *buffer, const char *name, const struct eg_networks *networks)
+{
+    eg_buffer_add_format(buffer, "%s =\n", name);
+    for (uint32_t i = 0; i < networks->count; i++) {
+        const struct eg_network *network = &networks->list[i];
+        char text[INET6_ADDRSTRLEN] = "unix";
+        if (network->family != AF_UNIX)
+            check(inet_ntop(network->family, network->bytes, text, sizeof(text)) != NULL);
+        eg_buffer_add_format(buffer, " %s", text);
+        if (network->family != AF_UNIX)
+            eg_buffer_add_format(buffer, "/%u", network->prefix);
+        eg_buffer_add_string(buffer, i + 1 < networks->count ? ",\n" : "\n");
+    }
+}
+
 static bool write_choices(struct eg_buffer *buffer, const struct eg_option *option, uint64_t bits)
 {
     bool any = false;
@@ -104,6 +120,9 @@ static bool write_option(struct eg_buffer *buffer, const struct eg_option *optio
         text = *(char *const *)(const void *)((const char *)target + option->offset);
         eg_buffer_add_format(buffer, "%s =%s\n", option->name, text);
         return strlen(text) <= LINE_BYTES;
+    case EG_OPTION_NETWORKS:
+        write_networks(buffer, option->name, (const void *)((const char *)target + option->offset));
+        return true;
     case EG_OPTION_CHOICES:
         return write_choices(buffer, option, number_of(option, target));
     case EG_OPTION_FLAG:
@@ -116,7 +135,9 @@ static bool write_option(struct eg_buffer *buffer, const struct eg_option *optio
         check(number_of(option, target) >= option->least && number_of(option, target) <= option->most);
         eg_buffer_add_format(buffer, "%s = ", option->name);
         eg_buffer_add_unsigned(buffer, number_of(option, target));
-        eg_buffer_add_string(buffer, option->type == EG_OPTION_TIME ? "ms\n" : "\n");
+        eg_buffer_add_string(buffer, option->type == EG_OPTION_TIME   ? "ms\n"
+                                     : option->type == EG_OPTION_RATE ? "/h\n"
+                                                                      : "\n");
         return true;
     }
 }

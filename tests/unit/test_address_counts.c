@@ -64,11 +64,28 @@ static void an_ipv6_network_counts_as_one_address(void **state)
     eg_intake_counts_free(counts);
 }
 
+static void a_request_of_a_proxy_counts_for_its_address_alone(void **state)
+{
+    struct eg_intake_counts *counts = eg_intake_counts_new();
+    union eg_address address = address_of("10.0.0.1");
+    (void)state;
+    assert_int_equal(eg_intake_counts_add_request(counts, &address, 2), 0);
+    assert_int_equal(add(counts, "10.0.0.1"), 0);
+    assert_int_equal(eg_intake_counts_total(counts), 1);
+    assert_int_equal(eg_intake_counts_add_request(counts, &address, 2), -EDQUOT);
+    assert_int_equal(add(counts, "10.0.0.1"), -EDQUOT);
+    eg_intake_counts_remove_request(counts, &address);
+    assert_int_equal(eg_intake_counts_total(counts), 1);
+    assert_int_equal(add(counts, "10.0.0.1"), 0);
+    eg_intake_counts_free(counts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_and_the_total_have_limits),
         cmocka_unit_test(an_ipv6_network_counts_as_one_address),
+        cmocka_unit_test(a_request_of_a_proxy_counts_for_its_address_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

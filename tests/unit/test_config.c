@@ -449,6 +449,41 @@ static void note_change(void *context, const char *option, bool now)
     eg_buffer_add_format(context, "%s%s; ", option, now ? " now" : "");
 }
 
+static void rates_are_of_a_second_a_minute_or_an_hour(void **state)
+{
+    struct eg_config *config = parsed("[gateway]\npublish_rate = 100\nsubscribe_rate = 30/min\n[set x]\nlive = x\n");
+    (void)state;
+    assert_int_equal(config->settings.publish_rate, 360000);
+    assert_int_equal(config->settings.subscribe_rate, 1800);
+    eg_config_free(config);
+    config = parsed("[gateway]\npublish_rate = 7/s\nsubscribe_rate = 9/h\n[set x]\nlive = x\n");
+    assert_int_equal(config->settings.publish_rate, 25200);
+    assert_int_equal(config->settings.subscribe_rate, 9);
+    eg_config_free(config);
+    assert_refused("[gateway]\npublish_rate = 1/d\n[set x]\nlive = x\n",
+                   "\"1/d\" is not a rate (100/s, 30/min, 10/h) from 0/h to 1000000/s.");
+}
+
+static void trusted_proxies_are_addresses_and_networks(void **state)
+{
+    struct eg_config *a = parsed("[gateway]\ntrusted_proxies = 10.0.0.0/8, ::1, unix\n[set x]\nlive = x\n");
+    struct eg_config *b = parsed("[gateway]\ntrusted_proxies =\n[set x]\nlive = x\n");
+    struct eg_settings settings = a->settings;
+    struct eg_buffer told = EG_BUFFER_INIT;
+    (void)state;
+    assert_int_equal(a->settings.trusted_proxies.count, 3);
+    eg_config_reload(a, b, &settings, note_change, &told);
+    char *text = eg_buffer_take(&told, NULL);
+    assert_string_equal(text, "[gateway] trusted_proxies now; ");
+    free(text);
+    assert_memory_equal(&settings, &b->settings, sizeof(settings));
+    eg_config_free(a);
+    eg_config_free(b);
+    assert_refused("[gateway]\ntrusted_proxies = 10.0.0.0/8, proxy\n[set x]\nlive = x\n", "\"proxy\" is no address");
+    assert_refused("[gateway]\ntrusted_proxies = 10.0.0.1/8\n[set x]\nlive = x\n", "write 10.0.0.0/8, not 10.1.2.3/8");
+    assert_refused("[gateway]\ntrusted_proxies = 10.0.0.1,\n[set x]\nlive = x\n", "\"\" is no address");
+}
+
 static void a_reload_copies_what_may_change_and_tells_all(void **state)
 {
     struct eg_config *a =
@@ -590,6 +625,8 @@ int main(void)
         cmocka_unit_test(flags_go_before_environment_before_file),
         cmocka_unit_test(variables_that_are_refused),
         cmocka_unit_test(database_url_is_for_sets_without_postgres),
+        cmocka_unit_test(rates_are_of_a_second_a_minute_or_an_hour),
+        cmocka_unit_test(trusted_proxies_are_addresses_and_networks),
         cmocka_unit_test(a_reload_copies_what_may_change_and_tells_all),
         cmocka_unit_test(the_set_of_a_channel),
         cmocka_unit_test(the_table_of_options_is_sound),

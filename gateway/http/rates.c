@@ -1,0 +1,46 @@
+/*
+ * From settings to token buckets.
+ */
+#include "eventgate/rates.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#define SECONDS_PER_HOUR 3600u
+
+static struct eg_rate rate_of(const struct eg_settings *settings, enum eg_rate_kind kind)
+{
+    struct eg_rate rate = kind == EG_RATE_PUBLISH
+                              ? (struct eg_rate){settings->publish_rate, settings->publish_burst}
+                              : (struct eg_rate){settings->subscribe_rate, settings->subscribe_burst};
+    if (rate.burst == 0)
+        rate.burst = rate.per_hour > SECONDS_PER_HOUR ? rate.per_hour / SECONDS_PER_HOUR : 1;
+    return rate;
+}
+
+int eg_rates_take(struct eg_worker *worker, const struct eg_exchange *exchange, enum eg_rate_kind kind, uint32_t amount,
+                  uint32_t whole, uint64_t *ret_wait_ms, uint32_t *ret_most)
+{
+    static const enum eg_metric metrics[] = {EG_METRIC_LIMIT_PUBLISH_RATE, EG_METRIC_LIMIT_SUBSCRIBE_RATE};
+    struct eg_rate rate = rate_of(&worker->settings, kind);
+    if (rate.per_hour == 0)
+        return 0;
+    struct eg_address_key key = eg_address_key(&exchange->address);
+    int result = -E2BIG;
+    if (whole <= rate.burst)
+        result = eg_rate_limits_take(worker->shared->rates[kind], rate, key.bytes, sizeof(key.bytes), amount,
+                                     eg_loop_now_ms(worker->loop), ret_wait_ms);
+    if (result)
+        eg_metrics_add(worker->metrics, metrics[kind], 1);
+    *ret_most = rate.burst;
+    return result;
+}
+
+void eg_rates_refuse(struct eg_exchange *exchange, const char *detail, uint64_t wait_ms)
+{
+    char seconds[24];
+    snprintf(seconds, sizeof(seconds), "%" PRIu64, (wait_ms + 999) / 1000);
+    eg_exchange_problem(exchange, EG_PROBLEM_TOO_MANY, detail,
+                        (struct eg_header[]){{"Retry-After", seconds}, {NULL, NULL}});
+}
