@@ -4,7 +4,8 @@ DO $do$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY '{setting,state,incarnation,channel,key,watching,watching_seq,position_seq}'::text[] LOOP
+    FOREACH name IN ARRAY '{setting,state,incarnation,channel,key,watching,watching_seq,position_seq,revocation,
+            revocation_seq}'::text[] LOOP
         PERFORM pg_extension_config_dump(to_regclass('eventgate.' || name), '');
     END LOOP;
 END

@@ -18,6 +18,9 @@ GRANT EXECUTE ON FUNCTION eventgate.attach(bigint) TO eventgate_gateway;
 GRANT EXECUTE ON FUNCTION eventgate.maintain() TO eventgate_gateway, eventgate_admin;
 GRANT EXECUTE ON FUNCTION eventgate.configure(text, text) TO eventgate_admin;
 GRANT SELECT ON eventgate.setting, eventgate.channel, eventgate.incarnation TO eventgate_admin, eventgate_gateway;
+GRANT EXECUTE ON FUNCTION eventgate.revoke(text, timestamptz), eventgate.unrevoke(text),
+    eventgate.forget_revocations(timestamptz) TO eventgate_admin;
+GRANT SELECT ON eventgate.revocation TO eventgate_admin, eventgate_gateway;
 -- watch() runs with its caller's rights, and calls the next six.
 GRANT EXECUTE ON FUNCTION eventgate.watch(regclass, text, text[], text[], text),
     eventgate.watch_in_path(regclass, text, text[], text[], text, text),

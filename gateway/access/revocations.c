@@ -1,5 +1,7 @@
 /*
- * The revoked subjects, in a hash behind a lock that readers share: each request with a token looks here.
+ * The revoked subjects of each database, in hashes behind a lock that readers share: each request with a token looks
+ * there. A database that is being read whole fills a second hash, which nobody looks at until it takes the first one's
+ * place.
  */
 #include "eventgate/revocations.h"
 
@@ -20,11 +22,26 @@ struct revocation {
     char subject[];
 };
 
+struct database {
+    struct revocation *known, *coming; /* `coming`: while it is being read whole */
+    bool reading, read;
+};
+
 struct eg_revocations {
     pthread_rwlock_t lock;
-    struct revocation *subjects; /* guarded by lock */
-    atomic_uint awaited;         /* databases that have not been read yet */
+    struct database *databases; /* guarded by lock, like all below */
+    int count;
+    atomic_uint awaited; /* databases that have not been read yet */
 };
+
+static void free_all(struct revocation *revocations)
+{
+    struct revocation *revocation, *next;
+    HASH_ITER (hh, revocations, revocation, next) {
+        HASH_DEL(revocations, revocation);
+        free(revocation);
+    }
+}
 
 struct eg_revocations *eg_revocations_new(void)
 {
@@ -40,23 +57,29 @@ void eg_revocations_free(struct eg_revocations *revocations)
 {
     if (!revocations)
         return;
-    struct revocation *revocation, *next;
-    HASH_ITER (hh, revocations->subjects, revocation, next) {
-        HASH_DEL(revocations->subjects, revocation);
-        free(revocation);
+    for (int i = 0; i < revocations->count; i++) {
+        free_all(revocations->databases[i].known);
+        free_all(revocations->databases[i].coming);
     }
+    free(revocations->databases);
     pthread_rwlock_destroy(&revocations->lock);
     free(revocations);
 }
 
-void eg_revocations_expect(struct eg_revocations *revocations)
+int eg_revocations_expect(struct eg_revocations *revocations)
 {
-    atomic_fetch_add_explicit(&revocations->awaited, 1, memory_order_relaxed);
-}
-
-void eg_revocations_arrived(struct eg_revocations *revocations)
-{
-    atomic_fetch_sub_explicit(&revocations->awaited, 1, memory_order_release);
+    int number = -ENOMEM;
+    pthread_rwlock_wrlock(&revocations->lock);
+    struct database *databases =
+        reallocarray(revocations->databases, (size_t)revocations->count + 1, sizeof(*databases));
+    if (databases) {
+        revocations->databases = databases;
+        number = revocations->count++;
+        databases[number] = (struct database){.known = NULL};
+        atomic_fetch_add_explicit(&revocations->awaited, 1, memory_order_release);
+    }
+    pthread_rwlock_unlock(&revocations->lock);
+    return number;
 }
 
 bool eg_revocations_known(const struct eg_revocations *revocations)
@@ -64,19 +87,58 @@ bool eg_revocations_known(const struct eg_revocations *revocations)
     return atomic_load_explicit(&revocations->awaited, memory_order_acquire) == 0;
 }
 
+void eg_revocations_begin(struct eg_revocations *revocations, int number)
+{
+    pthread_rwlock_wrlock(&revocations->lock);
+    struct database *database = &revocations->databases[number];
+    struct revocation *forgotten = database->coming;
+    database->coming = NULL;
+    database->reading = true;
+    pthread_rwlock_unlock(&revocations->lock);
+    free_all(forgotten);
+}
+
+void eg_revocations_end(struct eg_revocations *revocations, int number)
+{
+    pthread_rwlock_wrlock(&revocations->lock);
+    struct database *database = &revocations->databases[number];
+    struct revocation *old = database->known;
+    database->known = database->coming;
+    database->coming = NULL;
+    database->reading = false;
+    if (!database->read)
+        atomic_fetch_sub_explicit(&revocations->awaited, 1, memory_order_release);
+    database->read = true;
+    pthread_rwlock_unlock(&revocations->lock);
+    free_all(old);
+}
+
+/* --- setting -------------------------------------------------------------------------------------------------------
+ */
+
 static int64_t whole_seconds_up(int64_t us)
 {
     return us / US_PER_S + (us % US_PER_S > 0);
 }
 
-static int insert(struct eg_revocations *revocations, const char *subject, size_t length, int64_t before_s)
+/* Locked. */
+static size_t count_all(const struct eg_revocations *revocations)
 {
-    struct revocation *revocation = calloc(1, sizeof(*revocation) + length + 1);
+    size_t count = 0;
+    for (int i = 0; i < revocations->count; i++)
+        count += HASH_COUNT(revocations->databases[i].known) + HASH_COUNT(revocations->databases[i].coming);
+    return count;
+}
+
+static int insert(struct revocation **hash, struct eg_bytes subject, int64_t before_s)
+{
+    struct revocation *revocation = calloc(1, sizeof(*revocation) + subject.length + 1);
     if (!revocation)
         return -ENOMEM;
-    memcpy(revocation->subject, subject, length);
+    if (subject.length > 0)
+        memcpy(revocation->subject, subject.data, subject.length);
     revocation->before_s = before_s;
-    HASH_ADD_KEYPTR(hh, revocations->subjects, revocation->subject, length, revocation);
+    HASH_ADD_KEYPTR(hh, *hash, revocation->subject, subject.length, revocation);
     if (!revocation->hh.tbl) {
         free(revocation);
         return -ENOMEM;
@@ -84,30 +146,48 @@ static int insert(struct eg_revocations *revocations, const char *subject, size_
     return 0;
 }
 
-int eg_revocations_add(struct eg_revocations *revocations, const char *subject, size_t length, int64_t before_us)
+/* Locked. */
+static int set(struct eg_revocations *revocations, int number, struct eg_bytes subject, int64_t before_us)
 {
-    struct revocation *revocation;
-    int64_t before_s = whole_seconds_up(before_us);
-    int error = 0;
+    struct database *database = &revocations->databases[number];
+    struct revocation **hash = database->reading ? &database->coming : &database->known, *revocation;
+    HASH_FIND(hh, *hash, subject.data, subject.length, revocation);
+    if (revocation && before_us == EG_REVOCATIONS_NOT) {
+        HASH_DEL(*hash, revocation);
+        free(revocation);
+    } else if (revocation) {
+        revocation->before_s = whole_seconds_up(before_us);
+    } else if (before_us != EG_REVOCATIONS_NOT) {
+        return count_all(revocations) < EG_REVOCATIONS_MAX ? insert(hash, subject, whole_seconds_up(before_us))
+                                                           : -ENOSPC;
+    }
+    return 0;
+}
+
+int eg_revocations_set(struct eg_revocations *revocations, int number, struct eg_bytes subject, int64_t before_us)
+{
     pthread_rwlock_wrlock(&revocations->lock);
-    HASH_FIND(hh, revocations->subjects, subject, length, revocation);
-    if (!revocation)
-        error = insert(revocations, subject, length, before_s);
-    else if (before_s > revocation->before_s)
-        revocation->before_s = before_s;
+    int error = set(revocations, number, subject, before_us);
     pthread_rwlock_unlock(&revocations->lock);
     return error;
 }
 
+/* --- asking --------------------------------------------------------------------------------------------------------
+ */
+
 bool eg_revocations_has(struct eg_revocations *revocations, const struct eg_grants *grants)
 {
-    struct revocation *revocation;
     const char *subject = eg_grants_subject(grants);
-    if (!*subject)
+    size_t length = strlen(subject);
+    bool revoked = false;
+    if (length == 0)
         return false;
     pthread_rwlock_rdlock(&revocations->lock);
-    HASH_FIND(hh, revocations->subjects, subject, strlen(subject), revocation);
-    bool revoked = revocation && eg_grants_issued_s(grants) < revocation->before_s;
+    for (int i = 0; !revoked && i < revocations->count; i++) {
+        struct revocation *revocation;
+        HASH_FIND(hh, revocations->databases[i].known, subject, length, revocation);
+        revoked = revocation && eg_grants_issued_s(grants) < revocation->before_s;
+    }
     pthread_rwlock_unlock(&revocations->lock);
     return revoked;
 }

@@ -217,7 +217,7 @@ enum eg_token_fault eg_token_judge(const struct eg_token_rules *rules, const jso
         fault = judge_audience(rules, claims);
     if (!fault)
         fault = judge_dates(rules, claims, now_s, &dates);
-    if (!fault && subject && !json_is_string(subject))
+    if (!fault && subject && (!json_is_string(subject) || json_string_length(subject) > EG_SUBJECT_MAX_BYTES))
         fault = EG_TOKEN_BAD_CLAIM;
     if (fault)
         return fault;

@@ -8,6 +8,7 @@
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const log_formats[] = {"text", "json", NULL};
+static const char *const revocation_choices[] = {"auto", "on", "off", NULL};
 
 #define IN_CONFIG(member) offsetof(struct eg_config, member)
 #define IN_SET(member) offsetof(struct eg_config_set, member)
@@ -92,6 +93,11 @@ const struct eg_option eg_options[] = {
      "Deadline of each query; after it the connection is given up."},
     {"connect_timeout", EG_OPTION_SET, EG_OPTION_TIME, IN_SET(connect_timeout_ms), "5s", 1000, HOUR, NULL, false,
      "TIME", "Deadline of each host while connecting, unless the conninfo says otherwise."},
+    {"revocations", EG_OPTION_SET, EG_OPTION_CHOICE, IN_SET(revocations), "auto", 0, 0, revocation_choices, false,
+     "CHOICE",
+     "on, off, or auto: with keys, is a token refused that this database revokes (eventgate.revoke())? auto: if the "
+     "set "
+     "has durable channels."},
 };
 const size_t eg_option_count = EG_ARRAY_LENGTH(eg_options);
 

@@ -187,13 +187,12 @@ int eg_log_read_attached(const struct eg_result *result, struct eg_log_attached 
     ret_error->sqlstate[0] = '\0';
     int64_t version = eg_result_count(result) == 1 ? eg_result_integer(result, 0, 0) : 0;
     struct eg_bytes tag = {NULL, 0}, mark = {NULL, 0};
-    if (version == EG_LOG_VERSION) {
+    if (version >= EG_LOG_VERSION_LEAST && version <= EG_LOG_VERSION) {
         tag = eg_result_bytes(result, 0, 1);
         mark = eg_result_bytes(result, 0, 2);
-    }
-    if (version != EG_LOG_VERSION) {
+    } else {
         snprintf(ret_error->sentence, sizeof(ret_error->sentence),
-                 version < EG_LOG_VERSION
+                 version < EG_LOG_VERSION_LEAST
                      ? "the database has version %d of the schema eventgate, and this gateway needs "
                        "%d: run `pg_eventgate schema upgrade`"
                      : "the database has version %d of the schema eventgate, and this gateway "

@@ -52,6 +52,8 @@ struct eg_config_channel {
     bool wild;
 };
 
+enum eg_config_revocations { EG_REVOCATIONS_AUTO, EG_REVOCATIONS_ON, EG_REVOCATIONS_OFF };
+
 struct eg_config_set {
     char *name;     /* 1 to 32 of [a-z0-9_-] */
     char *postgres; /* conninfo or URI; "" for libpq's defaults */
@@ -68,6 +70,7 @@ struct eg_config_set {
     uint32_t heartbeat_ms;     /* between heartbeat queries; config key postgres_heartbeat */
     uint32_t query_timeout_ms; /* deadline of each query on the LISTEN and publish connections */
     uint32_t connect_timeout_ms;
+    uint32_t revocations; /* enum eg_config_revocations */
 };
 
 struct eg_config {

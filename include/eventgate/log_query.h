@@ -14,8 +14,9 @@
 #include "eventgate/log_jumps.h"
 #include "eventgate/log_page.h"
 
-/* The version of the schema that this gateway works with. */
-#define EG_LOG_VERSION 1
+/* The versions of the schema that the log is read and written in. */
+#define EG_LOG_VERSION_LEAST 1
+#define EG_LOG_VERSION 2
 /* Bounds of a result, that at least one row passes. */
 #define EG_LOG_TAIL_ROWS 2000u
 #define EG_LOG_TAIL_BYTES 4000000u

@@ -140,6 +140,8 @@
       "Subscriptions that were fed from the log until they met the journal.")                                          \
     X(LOG_MAINTAINED, "eventgate_log_maintenance_total", "", COUNTER, SET,                                             \
       "Times that this gateway looked after the log's partitions.")                                                    \
+    X(REVOCATIONS_READING, "eventgate_revocations_reading", "", GAUGE, SET,                                            \
+      "1 while the revocations of tokens are being read.")                                                             \
     X(APPENDED, "eventgate_appended_total", "result=\"committed\"", COUNTER, SET,                                      \
       "Durable items of POSTs, by result.")                                                                            \
     X(APPEND_REPLAYED, "eventgate_appended_total", "result=\"replayed\"", COUNTER, SET,                                \

@@ -1,5 +1,6 @@
 /*
- * Which subjects' tokens have been revoked, and up to which time of issue; shared by all threads (takes a lock).
+ * Which subjects' tokens have been revoked, and up to which time of issue, by each of the databases that say so; shared
+ * by all threads (takes a lock).
  */
 #ifndef EG_REVOCATIONS_H
 #define EG_REVOCATIONS_H
@@ -9,22 +10,33 @@
 #include "eventgate/common.h"
 #include "eventgate/grants.h"
 
+/* Of all databases; a table in the database is a DBA's, so this is no more than a seat belt. */
+#define EG_REVOCATIONS_MAX 1000000u
+/* As `before_us`: taken back. */
+#define EG_REVOCATIONS_NOT INT64_MIN
+
 struct eg_revocations;
 
-/* Knows of no source: everything is known from the start. NULL: out of memory. */
+/* Knows of no database: nothing is revoked, for certain. NULL: out of memory. */
 struct eg_revocations *eg_revocations_new(void);
 void eg_revocations_free(struct eg_revocations *revocations);
 
-/* Before the threads start: one more database will be read, and until it has been, nothing is known for certain. */
-void eg_revocations_expect(struct eg_revocations *revocations);
-/* One of them has been read whole for the first time. */
-void eg_revocations_arrived(struct eg_revocations *revocations);
-/* Have all been? */
+/* One more database will be read; until it has been, nothing is known for certain. Its number, from 0; -ENOMEM. */
+int eg_revocations_expect(struct eg_revocations *revocations) EG_MUST_CHECK;
+/* Has each been read whole at least once? */
 bool eg_revocations_known(const struct eg_revocations *revocations);
 
-/* Tokens of `subject` issued up to `before_us` (microseconds since 1970, rounded up to `iat`'s whole second) are
- * revoked; an earlier time for the same subject changes nothing. 0 or -ENOMEM. */
-int eg_revocations_add(struct eg_revocations *revocations, const char *subject, size_t length,
+/*
+ * Reading a database whole: what is set between the two takes the place of all that was known of it, at the end and at
+ * once. A begin without an end is forgotten by the next one. Outside of that, what is set counts at once. One thread
+ * for each database.
+ */
+void eg_revocations_begin(struct eg_revocations *revocations, int database);
+void eg_revocations_end(struct eg_revocations *revocations, int database);
+/* Tokens of `subject` that were issued in a second before `before_us` (microseconds since 1970; INT64_MAX: ever) are
+ * revoked: `iat` has whole seconds, so one that was issued in the same second, but after it, is too. 0, -ENOMEM, or
+ * -ENOSPC: EG_REVOCATIONS_MAX. */
+int eg_revocations_set(struct eg_revocations *revocations, int database, struct eg_bytes subject,
                        int64_t before_us) EG_MUST_CHECK;
 
 /* Are these grants of a token that has been revoked? One without `iat` is, as soon as its subject is named. */

@@ -18,6 +18,8 @@ struct eg_keyring;
 #define EG_KEYRING_MAX_KEYS 32
 /* A longer token is refused unread. */
 #define EG_TOKEN_MAX_BYTES 8192
+/* Of `sub`: a longer one could not be revoked (eventgate.revoke()). */
+#define EG_SUBJECT_MAX_BYTES 1024
 
 /* NULL: out of memory. */
 struct eg_keyring *eg_keyring_new(void);

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,18 @@ import pytest
 from psycopg2 import errors
 
 from kit.postgres import Postgres
-from kit.schema import Database, assembled, script, version
+from kit.schema import SOURCES, Database, assembled, script, version
+
+
+def without_revocations(text):
+    """An assembled script as it was in version 1."""
+    for pattern in (re.escape((SOURCES / "revocation.sql").read_text(encoding="ascii").strip()),
+                    r"GRANT EXECUTE ON FUNCTION eventgate\.revoke.*?;", r"GRANT SELECT ON eventgate\.revocation .*?;",
+                    *([r",revocation,\s*revocation_seq"] if "pg_extension_config_dump" in text else [])):
+        text, count = re.subn(pattern, "", text, flags=re.DOTALL)
+        assert count == 1, pattern
+    assert "revo" not in text.replace("REVOKE", "").lower()
+    return text
 
 
 class WithExtension(Postgres):
@@ -34,6 +46,8 @@ class WithExtension(Postgres):
         upgrade = pathlib.Path(assembled(version() + 1).name) / f"pg_eventgate--{version()}--{version() + 1}.sql"
         for entry in (*(share / "extension").glob("plpgsql*"), *ours, upgrade):
             shutil.copy(entry, extensions)
+        first = pathlib.Path(assembled(1).name, "pg_eventgate--1.sql").read_text(encoding="ascii")
+        (extensions / "pg_eventgate--1.sql").write_text(without_revocations(first), encoding="ascii")
         self.bin = str(copy / original.relative_to(top))
         shutil.copytree(original, self.bin)
         super().make_data()
@@ -129,6 +143,19 @@ def test_a_new_version_upgrades_in_place_while_publishers_work_and_an_older_one_
         empty.install("boss")
     assert f'has version {version() + 1} here, which is newer than this script\'s, {version()};' in str(caught.value)
     assert empty.value("select eventgate.version()") == version() + 1
+
+
+def revokes(database):
+    database.sql("select eventgate.revoke('alice')")
+    return database.value("select count(*) from eventgate.revocation") == 1
+
+
+def test_version_1_is_upgraded_to_revocations(empty):
+    empty.session("boss").sql(without_revocations(script(1)))
+    assert works(empty) and empty.value("select eventgate.version()") == 1
+    empty.install("boss")
+    assert revokes(empty) and empty.value("select count(*) from eventgate.log") == 1
+    assert empty.value("select has_table_privilege('eventgate_gateway', 'eventgate.revocation', 'select')")
 
 
 def test_an_installation_that_fails_leaves_nothing(empty):
@@ -239,6 +266,14 @@ def test_the_extension_is_updated_in_place(empty):
     assert "COPY eventgate.state" in empty.server.run("pg_dump", "-d", empty.conninfo)
 
 
+def test_the_extension_in_version_1_is_updated_to_revocations(empty):
+    empty.sql("create extension pg_eventgate version '1'")
+    assert works(empty)
+    empty.sql("alter extension pg_eventgate update")
+    assert empty.value("select eventgate.version()") == version()
+    assert revokes(empty) and empty.value("select count(*) from eventgate.log") == 1
+
+
 def test_the_extension_is_dropped_with_all_that_it_made(empty):
     empty.sql("create extension pg_eventgate")
     assert works(empty)
@@ -261,6 +296,25 @@ def test_a_dump_of_the_extension_has_the_events_and_is_loaded_again(server, empt
         assert rows[0] == (1, "1") and [data for _, data in rows] == ["1", "2"] and rows[1][0] > 1 << 33
         assert reloaded.value("select max_bytes from eventgate.setting") == 1000
         assert reloaded.value("select tag from eventgate.state") == empty.value("select tag from eventgate.state")
+    finally:
+        reloaded.drop()
+
+
+@pytest.mark.parametrize("how", ["script", "extension"])
+def test_a_dump_keeps_revocations(server, empty, how):
+    if how == "script":
+        empty.install("boss")
+    else:
+        empty.sql("create extension pg_eventgate")
+    empty.sql("select eventgate.revoke('alice', '2026-01-31'), eventgate.revoke('bob', 'infinity')")
+    dump = server.run("pg_dump", "-d", empty.conninfo)
+    reloaded = Database(server, owner="boss", installed=False)
+    try:
+        server.run("psql", "-X", "-q", "-d", reloaded.conninfo, "--set=ON_ERROR_STOP=1", "-f", "-", text=dump)
+        rows = "select subject, before::text, version from eventgate.revocation order by version"
+        assert reloaded.sql(rows) == empty.sql(rows) and len(reloaded.sql(rows)) == 2
+        reloaded.sql("select eventgate.revoke('carol')")
+        assert [subject for subject, _, _ in reloaded.sql(rows)] == ["alice", "bob", "carol"]
     finally:
         reloaded.drop()
 

@@ -58,6 +58,8 @@ SELECT throws_ok($$SELECT eventgate.append('p', NULL, '{a}', NULL, '{1}', NULL, 
     'a publisher: append()');
 SELECT throws_ok($$SELECT eventgate.attach(0)$$, '42501', NULL, 'a publisher: attach()');
 SELECT throws_ok($$SELECT eventgate.configure('max_bytes', '1')$$, '42501', NULL, 'a publisher: configure()');
+SELECT throws_ok($$SELECT eventgate.revoke('alice')$$, '42501', NULL, 'a publisher: revoke()');
+SELECT throws_ok($$SELECT FROM eventgate.revocation$$, '42501', NULL, 'a publisher: the revocations');
 SELECT throws_ok($$SELECT eventgate.maintain()$$, '42501', NULL, 'a publisher: maintain()');
 
 SET ROLE tap_reader;
@@ -73,11 +75,19 @@ SELECT is(outcome, 'appended', 'a gateway: append()') FROM eventgate.append('p',
 SELECT is(count(*), 2::bigint, 'a gateway: the log') FROM eventgate.log;
 SELECT throws_ok($$SELECT eventgate.configure('max_bytes', '1')$$, '42501', NULL, 'a gateway: configure()');
 SELECT throws_ok($$LOCK TABLE eventgate.turn IN EXCLUSIVE MODE$$, '42501', NULL, 'a gateway: the position lock');
+SELECT lives_ok($$SELECT FROM eventgate.revocation$$, 'a gateway: the revocations');
+SELECT throws_ok($$SELECT eventgate.revoke('alice')$$, '42501', NULL, 'a gateway: revoke()');
+SELECT throws_ok($$LOCK TABLE eventgate.revoking IN ACCESS SHARE MODE$$, '42501', NULL, 'a gateway: the lock of revoke()');
 
 SET ROLE tap_admin;
 SELECT lives_ok($$SELECT eventgate.configure('max_bytes', '1000')$$, 'an administrator: configure()');
 SELECT lives_ok($$SELECT eventgate.maintain()$$, 'an administrator: maintain()');
 SELECT throws_ok($$SELECT FROM eventgate.log$$, '42501', NULL, 'an administrator: reading the log');
+SELECT lives_ok($$SELECT eventgate.revoke('alice')$$, 'an administrator: revoke()');
+SELECT lives_ok($$SELECT eventgate.unrevoke('alice')$$, 'an administrator: unrevoke()');
+SELECT lives_ok($$SELECT eventgate.forget_revocations(now())$$, 'an administrator: forget_revocations()');
+SELECT lives_ok($$SELECT FROM eventgate.revocation$$, 'an administrator: the revocations');
+SELECT throws_ok($$DELETE FROM eventgate.revocation$$, '42501', NULL, 'an administrator: writing to the revocations');
 
 SELECT finish();
 ROLLBACK;

@@ -67,7 +67,7 @@ static struct eg_grants *granted(const char *claims)
 /* Claims that grant, with others in front. */
 static const char *with(const char *others)
 {
-    static char claims[500];
+    static char claims[EG_SUBJECT_MAX_BYTES + 100];
     snprintf(claims, sizeof(claims), "{%s\"eventgate\":{}}", others);
     return claims;
 }
@@ -200,6 +200,11 @@ static void a_subject_is_a_string(void **state)
     expect(with("\"sub\":7,"), EG_TOKEN_BAD_CLAIM);
     expect(with("\"sub\":null,"), EG_TOKEN_BAD_CLAIM);
     expect(with("\"sub\":\"\","), EG_TOKEN_GOOD);
+    for (int length = EG_SUBJECT_MAX_BYTES; length <= EG_SUBJECT_MAX_BYTES + 1; length++) {
+        char member[EG_SUBJECT_MAX_BYTES + 20];
+        snprintf(member, sizeof(member), "\"sub\":\"%0*d\",", length, 0);
+        expect(with(member), length <= EG_SUBJECT_MAX_BYTES ? EG_TOKEN_GOOD : EG_TOKEN_BAD_CLAIM);
+    }
 }
 
 /* --- grants --- */

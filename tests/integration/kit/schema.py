@@ -21,7 +21,8 @@ begin
     for partition in select inhrelid::regclass from pg_inherits where inhparent = 'eventgate.log'::regclass loop
         execute 'drop table ' || partition;
     end loop;
-    truncate eventgate.state, eventgate.incarnation, eventgate.channel, eventgate.setting, eventgate.key;
+    truncate eventgate.state, eventgate.incarnation, eventgate.channel, eventgate.setting, eventgate.key,
+        eventgate.revocation;
     perform setval('eventgate.position_seq', 0, false);
     drop schema public cascade;
     create schema public;
