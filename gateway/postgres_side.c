@@ -36,6 +36,7 @@ struct set {
     struct eg_log_reader *reader;
     struct eg_log_pager *pager;
     struct eg_appender *appender;
+    bool appending; /* and so its next publications needn't wake the thread; guarded by the mailbox's lock */
     struct eg_log_keeper *keeper;
 };
 
@@ -184,7 +185,10 @@ void eg_postgres_side_publish(struct eg_postgres_side *side, struct eg_publicati
         return;
     }
     wish->publication = publication;
-    eg_mailbox_post(&side->mailbox, &wish->message);
+    if (publication->durable)
+        eg_mailbox_post_unhurried(&side->mailbox, &wish->message, &side->sets[publication->set].appending);
+    else
+        eg_mailbox_post(&side->mailbox, &wish->message);
 }
 
 int eg_postgres_side_admit(struct eg_postgres_side *side, uint32_t set, bool durable, size_t items, size_t bytes)
@@ -209,6 +213,12 @@ static void turn(void *context)
 {
     struct eg_postgres_side *side = context;
     eg_mailbox_deliver(&side->mailbox, side);
+    for (size_t i = 0; i < side->shared->config->set_count; i++) {
+        struct set *set = &side->sets[i];
+        bool busy = set->appender && eg_appender_is_busy(set->appender);
+        if (busy != set->appending)
+            eg_mailbox_look_soon(&side->mailbox, &set->appending, busy);
+    }
 }
 
 static void *run(void *context)

@@ -24,7 +24,7 @@
 #include "eventgate/backoff.h"
 #include "eventgate/log.h"
 
-#define ACCEPTS_PER_TURN 128
+#define ACCEPTS_PER_TURN 16
 #define DISCARDS_MAX 16
 #define WAIT_KINDS EG_CLIENT_WAITS_NOT
 

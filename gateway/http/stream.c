@@ -27,7 +27,7 @@
 #define FLUSH_ROUNDS 8
 #define STUCK_HEARTBEATS 2
 /* What all streams together are sent of the log in one turn; live events wait for no more. */
-#define PAGE_BYTES_A_TURN ((size_t)512 << 10)
+#define PAGE_BYTES_A_TURN ((size_t)96 << 10)
 
 static const enum eg_metric stream_gauges[] = {EG_METRIC_STREAMS_SSE, EG_METRIC_STREAMS_NDJSON};
 

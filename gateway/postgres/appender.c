@@ -255,6 +255,11 @@ void eg_appender_submit(struct eg_appender *appender, struct eg_publication *pub
     pump_later(appender);
 }
 
+bool eg_appender_is_busy(const struct eg_appender *appender)
+{
+    return appender->group_count > 0 || appender->first || appender->again.first < appender->again.count;
+}
+
 /* --- a group's answer ----------------------------------------------------------------------------------------------
  */
 
@@ -423,6 +428,7 @@ static void lost(void *context)
     if (appender->reader)
         eg_log_reader_own_lost(appender->reader);
     end_all(appender);
+    eg_loop_again(appender->loop); /* it was busy, and somebody may count on that */
 }
 
 static void state(void *context, const char *name, const char *problem)

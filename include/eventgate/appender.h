@@ -5,6 +5,8 @@
 #ifndef EG_APPENDER_H
 #define EG_APPENDER_H
 
+#include <stdbool.h>
+
 #include "eventgate/config.h"
 #include "eventgate/log_reader.h"
 #include "eventgate/loop.h"
@@ -30,5 +32,8 @@ void eg_appender_release(struct eg_appender *appender, size_t items, size_t byte
 /* Appends the items in order (against each other and against earlier submits); `whole` publications all or none. Takes
  * the publication until `done`; its tag is set then. */
 void eg_appender_submit(struct eg_appender *appender, struct eg_publication *publication);
+
+/* Is something queued or under way? Its answer is then about to come, or the loss of the connection. */
+bool eg_appender_is_busy(const struct eg_appender *appender);
 
 #endif

@@ -20,8 +20,8 @@
 /* Bounds of a result, that at least one row passes. */
 #define EG_LOG_TAIL_ROWS 2000u
 #define EG_LOG_TAIL_BYTES 4000000u
-#define EG_LOG_PAGE_ROWS 1000u
-#define EG_LOG_PAGE_BYTES 1000000u
+#define EG_LOG_PAGE_ROWS 500u
+#define EG_LOG_PAGE_BYTES 500000u
 /* Of a read that makes several pages, since it asks more than one channel. */
 #define EG_LOG_PAGES_ROWS 8000u
 #define EG_LOG_PAGES_BYTES 4000000u

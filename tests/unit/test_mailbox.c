@@ -107,6 +107,56 @@ static void what_is_posted_while_delivering_comes_the_next_time(void **state)
     assert_int_equal(box->received, 3);
 }
 
+static _Thread_local int wakes; /* of loops, by this thread */
+
+void __real_eg_loop_wake(struct eg_loop *loop);
+void __wrap_eg_loop_wake(struct eg_loop *loop);
+
+void __wrap_eg_loop_wake(struct eg_loop *loop)
+{
+    wakes++;
+    __real_eg_loop_wake(loop);
+}
+
+static void a_message_that_can_wait_waits_while_the_owner_looks_by_itself(void **state)
+{
+    struct box *box = *state;
+    bool soon = false;
+    wakes = 0;
+    eg_mailbox_post_unhurried(&box->mailbox, &letter_new(0, 0)->message, &soon);
+    assert_int_equal(wakes, 1);
+    assert_int_equal(eg_mailbox_deliver(&box->mailbox, box), 1);
+    eg_mailbox_look_soon(&box->mailbox, &soon, true);
+    eg_mailbox_post_unhurried(&box->mailbox, &letter_new(0, 1)->message, &soon);
+    assert_int_equal(wakes, 1);
+    eg_mailbox_post(&box->mailbox, &letter_new(0, 2)->message); /* this one can't */
+    assert_int_equal(wakes, 2);
+    assert_int_equal(eg_mailbox_deliver(&box->mailbox, box), 2);
+}
+
+static void who_stops_looking_looks_once_more(void **state)
+{
+    struct box *box = *state;
+    bool soon = false;
+    eg_mailbox_look_soon(&box->mailbox, &soon, true);
+    eg_mailbox_post_unhurried(&box->mailbox, &letter_new(0, 0)->message, &soon);
+    eg_mailbox_look_soon(&box->mailbox, &soon, false);
+    eg_loop_turn(box->loop, -1); /* would wait for ever */
+    assert_int_equal(eg_mailbox_deliver(&box->mailbox, box), 1);
+}
+
+static void a_good_many_messages_that_can_wait_wake_the_loop(void **state)
+{
+    struct box *box = *state;
+    bool soon = false;
+    int count = 0;
+    eg_mailbox_look_soon(&box->mailbox, &soon, true);
+    for (wakes = 0; wakes == 0;)
+        eg_mailbox_post_unhurried(&box->mailbox, &letter_new(0, count++)->message, &soon);
+    assert_in_range(count, 2, 1000);
+    assert_int_equal(eg_mailbox_deliver(&box->mailbox, box), count);
+}
+
 struct sender {
     struct box *box;
     int number;
@@ -155,6 +205,9 @@ int main(void)
         IN_BOX(messages_are_delivered_in_order_once),
         IN_BOX(the_first_message_wakes_the_loop),
         IN_BOX(what_is_posted_while_delivering_comes_the_next_time),
+        IN_BOX(a_message_that_can_wait_waits_while_the_owner_looks_by_itself),
+        IN_BOX(who_stops_looking_looks_once_more),
+        IN_BOX(a_good_many_messages_that_can_wait_wake_the_loop),
         IN_BOX(threads_keep_their_order_and_lose_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,11 +8,13 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/net_tstamp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define AT_ONCE 256u
@@ -69,6 +71,14 @@ static void write_target(const struct crowd_options *options, uint32_t number, c
         snprintf(to, size, options->target, number % options->channels);
 }
 
+/* Has the kernel say when what is read has arrived (https://docs.kernel.org/networking/timestamping.html). */
+static void ask_for_arrivals(int fd)
+{
+    static const unsigned how = SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
+    if (setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &how, sizeof(how)) != 0)
+        err(1, "SO_TIMESTAMPING");
+}
+
 static void start(struct crowd *crowd)
 {
     const struct crowd_options *options = &crowd->options;
@@ -83,6 +93,8 @@ static void start(struct crowd *crowd)
     if (stream->fd < 0 || bind(stream->fd, (struct sockaddr *)&source, sizeof(source)) != 0 ||
         connect(stream->fd, (const struct sockaddr *)&options->server, sizeof(options->server)) != 0)
         err(1, "stream %u cannot connect", number);
+    if (options->by_kernel)
+        ask_for_arrivals(stream->fd);
     write_target(options, number, target, sizeof(target));
     stream->wanted = options->aim_count > 0 ? options->aims[number % options->aim_count].events : 0;
     int length = snprintf(request, sizeof(request),
@@ -154,10 +166,9 @@ static void keep(struct stream *stream, const char *rest, size_t length)
     stream->kept = (uint16_t)(stream->kept + length);
 }
 
-static void take(struct crowd *crowd, struct stream *stream, const char *at, size_t length)
+static void take(struct crowd *crowd, struct stream *stream, const char *at, size_t length, uint64_t read_ns)
 {
     const char *end = at + length, *stop;
-    uint64_t read_ns = now_ns();
     for (; at < end && (stop = memchr(at, '\n', (size_t)(end - at))); at = stop + 1) {
         if (stream->kept == 0) {
             take_line(crowd, stream, at, (size_t)(stop - at), read_ns);
@@ -171,17 +182,37 @@ static void take(struct crowd *crowd, struct stream *stream, const char *at, siz
         keep(stream, at, (size_t)(end - at));
 }
 
+/* The kernel's time of arrival, on the clock of now_ns(); 0: it says none. */
+static uint64_t arrival_ns(struct msghdr *message)
+{
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR(message, part)) {
+        struct timespec stamp, wall;
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_TIMESTAMPING)
+            continue;
+        memcpy(&stamp, CMSG_DATA(part), sizeof(stamp));
+        clock_gettime(CLOCK_REALTIME, &wall);
+        int64_t ago_ns = (wall.tv_sec - stamp.tv_sec) * 1000000000 + wall.tv_nsec - stamp.tv_nsec;
+        return now_ns() - (uint64_t)(ago_ns > 0 ? ago_ns : 0);
+    }
+    return 0;
+}
+
 void crowd_read(struct crowd *crowd, void *which)
 {
     struct stream *stream = which;
-    ssize_t got = recv(stream->fd, crowd->buffer, sizeof(crowd->buffer) - 1, 0);
+    char control[128];
+    struct iovec part = {crowd->buffer, sizeof(crowd->buffer) - 1};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+    ssize_t got = recvmsg(stream->fd, &message, 0);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got <= 0)
         errx(1, "the server closed stream %td", stream - crowd->streams);
     crowd->bytes += (uint64_t)got;
     crowd->buffer[got] = '\0';
-    take(crowd, stream, crowd->buffer, (size_t)got);
+    uint64_t read_ns = crowd->options.by_kernel ? arrival_ns(&message) : 0;
+    take(crowd, stream, crowd->buffer, (size_t)got, read_ns ? read_ns : now_ns());
 }
 
 uint64_t crowd_deliveries(const struct crowd *crowd)

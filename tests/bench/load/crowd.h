@@ -31,6 +31,7 @@ struct crowd_options {
     uint32_t streams; /* stream i reads channel i % channels */
     uint32_t channels;
     uint32_t per_address; /* streams from each of 127.0.1.1, 127.0.1.2 … */
+    bool by_kernel; /* an event has arrived when the kernel says so, not when it's read: the server's part alone */
 };
 
 /* `epoll`: where its sockets are added, each with the crowd's own pointer. Exits with a sentence on failure. */

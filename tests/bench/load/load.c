@@ -45,7 +45,8 @@ static void open_crowd(struct bench *bench)
                                           .aim_count = bench->aim_count,
                                           .streams = settings->streams,
                                           .channels = settings->channels,
-                                          .per_address = settings->per_address};
+                                          .per_address = settings->per_address,
+                                          .by_kernel = strcmp(settings->work, "watch") == 0};
     bench->crowd = crowd_new(&options, bench->epoll);
     double seconds = crowd_open(bench->crowd);
     printf("{\"streams\":%u,\"opened_per_s\":%.0f", settings->streams, settings->streams / seconds);
