@@ -20,11 +20,18 @@
 #include "eventgate/connection.h"
 #include "eventgate/listening.h"
 #include "eventgate/log.h"
+#include "eventgate/policy.h"
 #include "eventgate/postgres_side.h"
 #include "eventgate/worker.h"
 
 /* Descriptors beside the clients' connections: listening sockets, loops, PostgreSQL, and streams being taken. */
 #define RESERVED_DESCRIPTORS UINT64_C(512)
+
+enum { EXIT_CONFIGURATION = 2 };
+
+#define EXPOSED                                                                                                        \
+    "without keys everybody may do everything, so only addresses of this machine (127.0.0.1, [::1]) are listened on. " \
+    "Give it keys (--keys FILE), or say --insecure."
 
 struct gateway {
     struct eg_config *config;
@@ -191,23 +198,52 @@ static void fit_connections(struct eg_settings *settings)
     settings->max_connections = (uint32_t)room;
 }
 
+/* Without keys everybody may do everything: is there anybody beside those on this machine? */
+static bool is_exposed(const struct gateway *gateway, const struct eg_policy *policy)
+{
+    bool exposed = false;
+    for (size_t i = 0; i < gateway->listening.count; i++)
+        exposed = exposed || !gateway->listening.sockets[i].local;
+    return exposed && !policy->has_keys && !gateway->config->insecure;
+}
+
+static void not_reloaded(const char *sentence)
+{
+    eg_log(EG_LOG_ERROR, "configuration not reloaded, nothing has changed", EG_LOG_STR("error", sentence));
+}
+
+/* Takes over what may change, and the policy. */
+static void use(struct gateway *gateway, struct eg_config *loaded, struct eg_policy *policy)
+{
+    struct eg_config *config = gateway->config;
+    eg_config_reload(config, loaded, &config->settings, log_change, NULL);
+    eg_config_adopt(config, loaded);
+    fit_connections(&config->settings);
+    eg_log_configure(config->settings.log_level, config->log_format);
+    for (uint32_t i = 0; i < gateway->shared.worker_count; i++)
+        if (eg_worker_configure(gateway->workers[i], &config->settings, policy) != 0)
+            eg_log(EG_LOG_ERROR, "no memory for new settings", EG_LOG_INT("worker", i));
+    eg_log(EG_LOG_INFO, "configuration reloaded", EG_LOG_INT("keys", eg_keyring_count(policy->keyring)));
+}
+
 static void reload(struct gateway *gateway)
 {
     struct eg_config *loaded;
+    struct eg_policy *policy = NULL;
     struct eg_error error;
     enum eg_config_action action;
     if (eg_config_load(gateway->argc, gateway->argv, gateway->environment, &loaded, &action, &error) != 0) {
-        eg_log(EG_LOG_ERROR, "configuration not reloaded, nothing has changed", EG_LOG_STR("error", error.sentence));
+        not_reloaded(error.sentence);
         return;
     }
-    eg_config_reload(gateway->config, loaded, &gateway->config->settings, log_change, NULL);
+    if (eg_policy_load(loaded, gateway->config, &policy, &error) != 0)
+        not_reloaded(error.sentence);
+    else if (is_exposed(gateway, policy))
+        not_reloaded(EXPOSED);
+    else
+        use(gateway, loaded, policy);
+    eg_policy_unref(policy);
     eg_config_free(loaded);
-    fit_connections(&gateway->config->settings);
-    eg_log_configure(gateway->config->settings.log_level, gateway->config->log_format);
-    for (uint32_t i = 0; i < gateway->shared.worker_count; i++)
-        if (eg_worker_configure(gateway->workers[i], &gateway->config->settings) != 0)
-            eg_log(EG_LOG_ERROR, "no memory for new settings", EG_LOG_INT("worker", i));
-    eg_log(EG_LOG_INFO, "configuration reloaded");
 }
 
 static void signal_ready(struct eg_watch *watch, uint32_t epoll_events)
@@ -323,6 +359,7 @@ static void gateway_done(struct gateway *gateway)
     for (size_t i = 0; i < EG_ARRAY_LENGTH(gateway->shared.rates); i++)
         eg_rate_limits_free(gateway->shared.rates[i]);
     eg_listening_close(&gateway->listening);
+    eg_policy_unref(gateway->shared.policy);
     eg_loop_free(gateway->loop);
     if (gateway->signal_fd >= 0)
         close(gateway->signal_fd);
@@ -347,19 +384,38 @@ static void log_start(const struct gateway *gateway)
            EG_LOG_STR("libmicrohttpd", eg_server_library_version()));
     for (size_t i = 0; i < gateway->listening.count; i++)
         if (gateway->listening.sockets[i].worker <= 0) /* once for each address */
-            eg_log(EG_LOG_INFO, "listening", EG_LOG_STR("address", gateway->listening.sockets[i].address));
+            eg_log(EG_LOG_INFO, gateway->listening.sockets[i].admin ? "listening for operators" : "listening",
+                   EG_LOG_STR("address", gateway->listening.sockets[i].address));
+}
+
+/* Opens the listening sockets and makes the policy. */
+static int open_to_the_world(struct gateway *gateway)
+{
+    struct eg_error error;
+    const struct eg_config *config = gateway->config;
+    const struct eg_config_list *listen = &config->listen, *admin = &config->admin_listen;
+    struct eg_listening *listening = &gateway->listening;
+    if (eg_server_self_check(&error) != 0 || eg_policy_load(config, config, &gateway->shared.policy, &error) != 0 ||
+        eg_listening_open(listen->items, listen->count, config->workers, listening, &error) != 0 ||
+        eg_listening_open_admin(admin->items, admin->count, config->workers, listening, &error) != 0) {
+        eg_log(EG_LOG_ERROR, "cannot start", EG_LOG_STR("error", error.sentence));
+        return -1;
+    }
+    if (is_exposed(gateway, gateway->shared.policy)) {
+        eg_log(EG_LOG_ERROR, "cannot start", EG_LOG_STR("error", EXPOSED));
+        return -EACCES;
+    }
+    if (config->insecure && !gateway->shared.policy->has_keys)
+        eg_log(EG_LOG_WARN, "insecure: there are no keys, so everybody may do everything");
+    return 0;
 }
 
 static int start(struct gateway *gateway)
 {
-    struct eg_error error;
-    const struct eg_config *config = gateway->config;
-    if (eg_server_self_check(&error) != 0 || eg_listening_open(config->listen.items, config->listen.count,
-                                                               config->workers, &gateway->listening, &error) != 0) {
-        eg_log(EG_LOG_ERROR, "cannot start", EG_LOG_STR("error", error.sentence));
-        return -1;
-    }
-    int result = make_shared(gateway);
+    int result = open_to_the_world(gateway);
+    if (result)
+        return result;
+    result = make_shared(gateway);
     if (!result)
         result = make_workers(gateway);
     if (!result && !(gateway->postgres = eg_postgres_side_new(&gateway->shared, gateway->workers)))
@@ -395,19 +451,45 @@ int eg_gateway_run(struct eg_config *config, int argc, char *const *argv, char *
     }
     gateway_done(&gateway);
     eg_log_stop();
-    return error ? 1 : 0;
+    return error == -EACCES ? EXIT_CONFIGURATION : error ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int check_conninfo(const struct eg_config *config, const struct eg_config_set *set, struct eg_error *ret_error)
+{
+    struct eg_error inner;
+    if (eg_connection_check_conninfo(set->postgres, &inner) == 0)
+        return 0;
+    ret_error->sqlstate[0] = '\0';
+    snprintf(ret_error->sentence, sizeof(ret_error->sentence), "%.200s%s[set %s] postgres: %.200s",
+             config->file ? config->file : "", config->file ? ": " : "", set->name, inner.sentence);
+    return -EINVAL;
+}
+
+static int check_exposure(const struct eg_config *config, struct eg_error *ret_error)
+{
+    const struct eg_config_list *lists[] = {eg_listening_inherits() ? NULL : &config->listen, &config->admin_listen};
+    if (config->access.keys.count > 0 || config->insecure)
+        return 0;
+    for (size_t l = 0; l < EG_ARRAY_LENGTH(lists); l++)
+        for (size_t i = 0; lists[l] && i < lists[l]->count; i++) {
+            if (eg_listening_is_local(lists[l]->items[i]))
+                continue;
+            ret_error->sqlstate[0] = '\0';
+            snprintf(ret_error->sentence, sizeof(ret_error->sentence), "%.60s: %s", lists[l]->items[i], EXPOSED);
+            return -EINVAL;
+        }
+    return 0;
 }
 
 int eg_gateway_check(const struct eg_config *config, struct eg_error *ret_error)
 {
-    struct eg_error inner;
-    for (size_t i = 0; i < config->set_count; i++) {
-        if (eg_connection_check_conninfo(config->sets[i].postgres, &inner) == 0)
-            continue;
-        ret_error->sqlstate[0] = '\0';
-        snprintf(ret_error->sentence, sizeof(ret_error->sentence), "%.200s%s[set %s] postgres: %.200s",
-                 config->file ? config->file : "", config->file ? ": " : "", config->sets[i].name, inner.sentence);
-        return -EINVAL;
-    }
-    return 0;
+    struct eg_policy *policy;
+    int result = 0;
+    for (size_t i = 0; !result && i < config->set_count; i++)
+        result = check_conninfo(config, &config->sets[i], ret_error);
+    if (!result)
+        result = check_exposure(config, ret_error);
+    if (!result && !(result = eg_policy_load(config, config, &policy, ret_error)))
+        eg_policy_unref(policy);
+    return result;
 }

@@ -14,12 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eventgate/file.h"
 #include "eventgate/options.h"
 
 #define SET_NAME_MAX 32
 #define SPACES " \t\r\n\v\f" /* isspace(), as inih has it */
 #define BYTE_ORDER_MARK "\xef\xbb\xbf"
-#define READ_BYTES 65536u
 
 struct file {
     struct eg_config *config;
@@ -282,33 +282,10 @@ int eg_config_file_parse(struct eg_config *config, const char *name, const char 
     return file.result;
 }
 
-/* The whole file. 0 or a negative errno. */
-static int read_all(const char *name, struct eg_buffer *ret_text)
-{
-    int error = 0;
-    size_t got;
-    FILE *stream = fopen(name, "re");
-    if (!stream)
-        return -errno;
-    do {
-        char *room = eg_buffer_reserve(ret_text, READ_BYTES);
-        got = room ? fread(room, 1, READ_BYTES, stream) : 0;
-        ret_text->length += got;
-        if (!room)
-            error = -ENOMEM;
-        else if (ferror(stream))
-            error = -errno;
-        else if (ret_text->length > EG_CONFIG_FILE_MAX_BYTES)
-            error = -EFBIG;
-    } while (!error && got == READ_BYTES);
-    fclose(stream);
-    return error;
-}
-
 int eg_config_file_read(struct eg_config *config, const char *name, struct eg_error *ret_error)
 {
     struct eg_buffer text = EG_BUFFER_INIT;
-    int result = read_all(name, &text);
+    int result = eg_file_read(name, EG_CONFIG_FILE_MAX_BYTES, &text);
     if (!result && !(config->file = strdup(name)))
         result = -ENOMEM;
     if (result) {

@@ -73,6 +73,29 @@ const char *eg_listening_problem(const char *address)
     return parse(address, &endpoint);
 }
 
+static bool is_local(const struct sockaddr_storage *address)
+{
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    switch (address->ss_family) {
+    case AF_INET:
+        memcpy(&in, address, sizeof(in));
+        return ntohl(in.sin_addr.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+    case AF_INET6:
+        memcpy(&in6, address, sizeof(in6));
+        return IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr) ||
+               (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr) && in6.sin6_addr.s6_addr[12] == IN_LOOPBACKNET);
+    default:
+        return address->ss_family == AF_UNIX;
+    }
+}
+
+bool eg_listening_is_local(const char *address)
+{
+    struct endpoint endpoint;
+    return parse(address, &endpoint) == NULL && is_local(&endpoint.address);
+}
+
 static void format(const struct sockaddr_storage *address, char *text, size_t size)
 {
     char host[INET6_ADDRSTRLEN] = "";
@@ -123,7 +146,7 @@ static int open_one(struct endpoint *endpoint, const char *address, uint32_t wor
         close(fd);
         return failed(error, address, "listen", number);
     }
-    *ret_socket = (struct eg_listening_socket){.fd = fd, .worker = (int)worker};
+    *ret_socket = (struct eg_listening_socket){.fd = fd, .worker = (int)worker, .local = is_local(&endpoint->address)};
     format(&endpoint->address, ret_socket->address, sizeof(ret_socket->address));
     return 0;
 }
@@ -145,9 +168,11 @@ static int check_free(const struct endpoint *endpoint, const char *address, stru
 static int open_all(char *const *addresses, size_t count, uint32_t workers, struct eg_listening *listening,
                     struct eg_error *error)
 {
-    listening->sockets = calloc(count * workers, sizeof(*listening->sockets));
-    if (!listening->sockets)
+    struct eg_listening_socket *grown =
+        reallocarray(listening->sockets, listening->count + count * workers, sizeof(*grown));
+    if (!grown)
         return failed(error, addresses[0], "listen", ENOMEM);
+    listening->sockets = grown;
     for (size_t i = 0; i < count; i++) {
         struct endpoint endpoint;
         const char *problem = parse(addresses[i], &endpoint);
@@ -196,7 +221,7 @@ static int inherit(int count, struct eg_listening *listening, struct eg_error *e
         if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
             return failed(error, "LISTEN_FDS", "use a descriptor", errno);
         struct eg_listening_socket *socket = &listening->sockets[listening->count++];
-        *socket = (struct eg_listening_socket){.fd = fd, .worker = -1};
+        *socket = (struct eg_listening_socket){.fd = fd, .worker = -1, .local = is_local(&address)};
         format(&address, socket->address, sizeof(socket->address));
     }
     return 0;
@@ -218,6 +243,22 @@ int eg_listening_open(char *const *addresses, size_t count, uint32_t workers, st
     else
         *ret_listening = listening;
     return result;
+}
+
+int eg_listening_open_admin(char *const *addresses, size_t count, uint32_t workers, struct eg_listening *listening,
+                            struct eg_error *ret_error)
+{
+    size_t before = listening->count;
+    ret_error->sqlstate[0] = '\0';
+    int result = count > 0 ? open_all(addresses, count, workers, listening, ret_error) : 0;
+    for (size_t i = before; i < listening->count; i++)
+        listening->sockets[i].admin = true;
+    return result;
+}
+
+bool eg_listening_inherits(void)
+{
+    return inherited_count() > 0;
 }
 
 void eg_listening_close(struct eg_listening *listening)

@@ -10,6 +10,7 @@
 #include "eventgate/listening.h"
 #include "eventgate/networks.h"
 #include "eventgate/options.h"
+#include "eventgate/origin.h"
 #include "eventgate/pattern.h"
 
 #define HOUR UINT64_C(3600000)
@@ -147,6 +148,10 @@ static const char *item_problem(enum eg_option_type type, const char *item)
         return eg_listening_problem(item);
     case EG_OPTION_PATTERNS:
         return eg_pattern_problem(item, strlen(item));
+    case EG_OPTION_ORIGINS:
+        return eg_origin_problem(item);
+    case EG_OPTION_HOSTS:
+        return eg_host_problem(item);
     default:
         return item[0] ? NULL : "is empty";
     }
@@ -270,6 +275,8 @@ int eg_option_set(const struct eg_option *option, void *target, const char *text
     case EG_OPTION_LIST:
     case EG_OPTION_LISTEN:
     case EG_OPTION_PATTERNS:
+    case EG_OPTION_ORIGINS:
+    case EG_OPTION_HOSTS:
         return read_list(option, member, text, ret_error);
     case EG_OPTION_NETWORKS:
         return read_networks(member, text, ret_error);

@@ -9,6 +9,8 @@
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const log_formats[] = {"text", "json", NULL};
 static const char *const revocation_choices[] = {"auto", "on", "off", NULL};
+static const char *const claims_dialects[] = {"eventgate", "mercure", "postgres-websockets", NULL};
+static const char *const expiries[] = {"required", "optional", NULL};
 
 #define IN_CONFIG(member) offsetof(struct eg_config, member)
 #define IN_SET(member) offsetof(struct eg_config_set, member)
@@ -68,6 +70,37 @@ const struct eg_option eg_options[] = {
      true, "ADDRESS,NETWORK,...",
      "Proxies whose X-Forwarded-For is believed: 127.0.0.1, 10.0.0.0/8, 2001:db8::/32, or unix for Unix sockets."},
 
+    {"keys", EG_OPTION_GATEWAY, EG_OPTION_LIST, IN_CONFIG(access.keys), "", 0, 0, NULL, true, "FILE,...",
+     "Files with keys of tokens: PEM public keys, JWK, JWKS, or shared secrets (HS256:/etc/secret). An algorithm in "
+     "front binds the key to it. None: everybody may do everything."},
+    {"token_issuer", EG_OPTION_GATEWAY, EG_OPTION_LIST, IN_CONFIG(access.issuers), "", 0, 0, NULL, true, "NAME,...",
+     "Issuers (iss) whose tokens count; none: any."},
+    {"token_audience", EG_OPTION_GATEWAY, EG_OPTION_LIST, IN_CONFIG(access.audiences), "", 0, 0, NULL, true, "NAME,...",
+     "Audiences (aud) of which a token must have one; none: any."},
+    {"token_claims", EG_OPTION_GATEWAY, EG_OPTION_CHOICES, IN_CONFIG(access.dialects), "eventgate", 0, 0,
+     claims_dialects, true, "KIND,...", "Whose claims grant something: eventgate, mercure, postgres-websockets."},
+    {"token_claim", EG_OPTION_GATEWAY, EG_OPTION_STRING, IN_CONFIG(access.claim), "eventgate", 0, 0, NULL, true, "NAME",
+     "Name of the claim that grants: {\"subscribe\": [...], \"publish\": [...], \"admin\": true}."},
+    {"token_expiry", EG_OPTION_GATEWAY, EG_OPTION_CHOICE, IN_CONFIG(access.expiry), "required", 0, 0, expiries, true,
+     "CHOICE", "required, or optional: a token without exp is then good for ever."},
+    {"token_leeway", EG_OPTION_GATEWAY, EG_OPTION_TIME, IN_CONFIG(access.leeway_ms), "5s", 0, 600000, NULL, true,
+     "TIME", "How far the clocks of issuers may differ from ours."},
+    {"token_cookie", EG_OPTION_GATEWAY, EG_OPTION_STRING, IN_CONFIG(access.cookie), "eventgate_token", 0, 0, NULL, true,
+     "NAME", "Cookie that a token may come in; empty: none."},
+    {"allowed_origins", EG_OPTION_GATEWAY, EG_OPTION_ORIGINS, IN_CONFIG(access.origins), "", 0, 0, NULL, true,
+     "ORIGIN,...",
+     "Origins whose pages may use the gateway (CORS): https://app.example, https://*.example, or * for all, without "
+     "cookies."},
+    {"allowed_hosts", EG_OPTION_GATEWAY, EG_OPTION_HOSTS, IN_CONFIG(access.hosts), "", 0, 0, NULL, true, "HOST,...",
+     "Names that the gateway is reached by (Host): events.example, *.example, 192.0.2.1:8080, or * for all. Default: "
+     "all with keys or --insecure, else those of this machine."},
+    {"admin_listen", EG_OPTION_GATEWAY, EG_OPTION_LISTEN, IN_CONFIG(admin_listen), "", 0, 0, NULL, false,
+     "ADDRESS:PORT,...",
+     "Addresses for operators: /metrics, /channels and /sets need no token there, and elsewhere one that grants "
+     "admin."},
+    {"insecure", EG_OPTION_GATEWAY, EG_OPTION_FLAG, IN_CONFIG(insecure), "no", 0, 0, NULL, false, "yes|no",
+     "Serve other machines without keys: everybody may do everything."},
+
     {"postgres", EG_OPTION_SET, EG_OPTION_STRING, IN_SET(postgres), "", 0, 0, NULL, false, "CONNINFO",
      "libpq connection string or URI, of a primary and not of a pooler. Default: DATABASE_URL, else PGHOST and so on."},
     {"live", EG_OPTION_SET, EG_OPTION_LIVE, 0, "", 0, 0, NULL, false, "NAME,PATTERN,...",
@@ -98,6 +131,10 @@ const struct eg_option eg_options[] = {
      "on, off, or auto: with keys, is a token refused that this database revokes (eventgate.revoke())? auto: if the "
      "set "
      "has durable channels."},
+    {"anonymous_subscribe", EG_OPTION_SET, EG_OPTION_PATTERNS, IN_SET(anonymous_subscribe), "", 0, 0, NULL, true,
+     "PATTERN,...", "What everybody may subscribe to, without a token (with keys)."},
+    {"anonymous_publish", EG_OPTION_SET, EG_OPTION_PATTERNS, IN_SET(anonymous_publish), "", 0, 0, NULL, true,
+     "PATTERN,...", "What everybody may publish to, without a token (with keys)."},
 };
 const size_t eg_option_count = EG_ARRAY_LENGTH(eg_options);
 

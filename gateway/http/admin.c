@@ -7,12 +7,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "eventgate/identity.h"
 #include "eventgate/log.h"
+#include "eventgate/policy.h"
 #include "eventgate/subscribe.h"
 #include "eventgate/worker.h"
 
-/* Channels shown of each set; the rest is counted. */
+/* Channels shown of each set; the rest is counted. For a client that may not see them all, so many are looked at. */
 #define CHANNELS_SHOWN_MAX 1000u
+#define CHANNELS_LOOKED_AT_MAX 10000u
 
 static void reply_json(struct eg_exchange *exchange, unsigned status, struct eg_buffer *body)
 {
@@ -111,8 +114,16 @@ struct listing {
     const struct eg_config_set *set;
     bool *seen; /* of the set's durable list: it has a row; NULL: nobody asks */
     bool listening, reading;
-    uint32_t count;
+    const struct eg_exchange *exchange; /* whose grants decide what is shown; NULL: everything is */
+    uint32_t set_index, count, patterns;
+    size_t shown; /* of the set's table */
+    size_t more;
 };
+
+static bool may_show(const struct listing *listing, struct eg_bytes name)
+{
+    return !listing->exchange || eg_identity_allows(listing->exchange, EG_RIGHT_SUBSCRIBE, listing->set_index, name);
+}
 
 /* `channel`: NULL if it is not in the table, and so has no counts. */
 static void add_row(struct listing *listing, struct eg_bytes name, bool durable, const struct eg_channel *channel)
@@ -134,6 +145,13 @@ static void add_channel(void *context, const struct eg_channel *channel)
 {
     struct listing *listing = context;
     const struct eg_config_set *set = listing->set;
+    if (!may_show(listing, (struct eg_bytes){channel->name, channel->name_length}))
+        return;
+    if (listing->shown == CHANNELS_SHOWN_MAX) {
+        listing->more++;
+        return;
+    }
+    listing->shown++;
     bool durable = eg_config_find(listing->config, channel->name, channel->name_length).durable;
     for (size_t i = 0; durable && listing->seen && i < set->durable_count; i++)
         if (set->durable[i].length == channel->name_length &&
@@ -142,55 +160,61 @@ static void add_channel(void *context, const struct eg_channel *channel)
     add_row(listing, (struct eg_bytes){channel->name, channel->name_length}, durable, channel);
 }
 
-/* Returns how many are not shown. */
-static size_t add_channels_of_set(struct listing *listing, struct eg_set_status *status)
+static void add_channels_of_set(struct listing *listing, struct eg_set_status *status)
 {
     const struct eg_config_set *set = listing->set;
     size_t there = eg_channel_table_count(status->channels);
+    size_t limit = listing->exchange ? CHANNELS_LOOKED_AT_MAX : CHANNELS_SHOWN_MAX;
     struct eg_set_facts facts = eg_set_status_read(status);
     listing->listening = facts.listening;
     listing->reading = facts.reading;
+    listing->shown = 0;
     listing->seen = there < CHANNELS_SHOWN_MAX ? calloc(set->durable_count + 1, sizeof(bool)) : NULL;
-    eg_channel_table_visit(status->channels, CHANNELS_SHOWN_MAX, add_channel, listing);
+    eg_channel_table_visit(status->channels, limit, add_channel, listing);
     /* Of durable channels, only those that have had an event are in the table. */
-    for (size_t i = 0; listing->seen && i < set->durable_count && i < CHANNELS_SHOWN_MAX; i++)
-        if (!set->durable[i].wild && !listing->seen[i])
-            add_row(listing, (struct eg_bytes){set->durable[i].text, set->durable[i].length}, true, NULL);
+    for (size_t i = 0; listing->seen && i < set->durable_count && i < CHANNELS_SHOWN_MAX; i++) {
+        struct eg_bytes name = {set->durable[i].text, set->durable[i].length};
+        if (!set->durable[i].wild && !listing->seen[i] && may_show(listing, name))
+            add_row(listing, name, true, NULL);
+    }
     free(listing->seen);
     listing->seen = NULL;
-    return there > CHANNELS_SHOWN_MAX ? there - CHANNELS_SHOWN_MAX : 0;
+    listing->more += !listing->exchange && there > limit ? there - limit : 0;
 }
 
-static void add_patterns(struct eg_buffer *body, const struct eg_config_set *set, bool durable, uint32_t *count)
+static void add_patterns(struct listing *listing, bool durable)
 {
+    const struct eg_config_set *set = listing->set;
     const struct eg_config_channel *list = durable ? set->durable : set->live;
     for (size_t i = 0; i < (durable ? set->durable_count : set->live_count); i++) {
-        if (!list[i].wild)
+        if (!list[i].wild || !may_show(listing, (struct eg_bytes){list[i].text, list[i].length}))
             continue;
-        eg_buffer_add_string(body, (*count)++ ? ",{\"pattern\":" : "{\"pattern\":");
-        eg_buffer_add_json_string(body, list[i].text, list[i].length);
-        eg_buffer_add_format(body, ",\"set\":\"%s\",\"kind\":\"%s\"}", set->name, durable ? "durable" : "live");
+        eg_buffer_add_string(listing->body, listing->patterns++ ? ",{\"pattern\":" : "{\"pattern\":");
+        eg_buffer_add_json_string(listing->body, list[i].text, list[i].length);
+        eg_buffer_add_format(listing->body, ",\"set\":\"%s\",\"kind\":\"%s\"}", set->name,
+                             durable ? "durable" : "live");
     }
 }
 
 /* The channels that are LISTENed (or will be, while the database is away) or read from the log, and the patterns that
- * others may match. */
+ * others may match, as far as one may subscribe to them. */
 static void handle_channels(struct eg_worker *worker, struct eg_exchange *exchange)
 {
     struct eg_buffer body = EG_BUFFER_INIT;
     struct listing listing = {.body = &body, .config = worker->shared->config};
-    uint32_t patterns = 0;
-    size_t more = 0;
+    listing.exchange = eg_identity_allows_admin(exchange) ? NULL : exchange;
     eg_buffer_add_string(&body, "{\"channels\":[");
-    for (uint32_t i = 0; i < worker->set_count; i++) {
-        listing.set = worker->sets[i].config;
-        more += add_channels_of_set(&listing, &worker->shared->statuses[i]);
+    for (listing.set_index = 0; listing.set_index < worker->set_count; listing.set_index++) {
+        listing.set = worker->sets[listing.set_index].config;
+        add_channels_of_set(&listing, &worker->shared->statuses[listing.set_index]);
     }
     eg_buffer_add_string(&body, "],\"patterns\":[");
-    for (uint32_t i = 0; i < worker->set_count; i++)
-        for (int durable = 0; durable < 2; durable++)
-            add_patterns(&body, worker->sets[i].config, durable, &patterns);
-    eg_buffer_add_format(&body, "],\"not_shown\":%zu}", more);
+    for (listing.set_index = 0; listing.set_index < worker->set_count; listing.set_index++) {
+        listing.set = worker->sets[listing.set_index].config;
+        add_patterns(&listing, false);
+        add_patterns(&listing, true);
+    }
+    eg_buffer_add_format(&body, "],\"not_shown\":%zu}", listing.more);
     reply_json(exchange, 200, &body);
 }
 
@@ -272,8 +296,27 @@ static void handle_metrics(struct eg_worker *worker, struct eg_exchange *exchang
     eg_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", &body, NULL);
 }
 
+/* Answers, and returns false, where one needs a grant that isn't there. */
+static bool may_ask(struct eg_exchange *exchange)
+{
+    bool listing = exchange->route == EG_ROUTE_CHANNELS;
+    if (exchange->route == EG_ROUTE_LIVEZ || exchange->route == EG_ROUTE_READYZ ||
+        exchange->route == EG_ROUTE_HEALTHZ || eg_identity_allows_admin(exchange))
+        return true;
+    if (listing && exchange->policy->has_keys && eg_identity_allows_something(exchange, EG_RIGHT_SUBSCRIBE, EG_ANY_SET))
+        return true;
+    if (listing)
+        eg_identity_refuse(exchange, "The list shows what one may subscribe to, and that is nothing here.");
+    else
+        eg_identity_refuse(exchange, "This is for operators: it takes a token that grants admin, or an address of "
+                                     "admin_listen.");
+    return false;
+}
+
 void eg_admin_handle(struct eg_worker *worker, struct eg_exchange *exchange)
 {
+    if (!may_ask(exchange))
+        return;
     switch (exchange->route) {
     case EG_ROUTE_LIVEZ:
         handle_live(exchange);
@@ -282,7 +325,7 @@ void eg_admin_handle(struct eg_worker *worker, struct eg_exchange *exchange)
         handle_ready(worker, exchange, false);
         break;
     case EG_ROUTE_HEALTHZ:
-        handle_ready(worker, exchange, true);
+        handle_ready(worker, exchange, eg_identity_allows_admin(exchange));
         break;
     case EG_ROUTE_CHANNELS:
         handle_channels(worker, exchange);

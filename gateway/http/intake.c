@@ -32,6 +32,7 @@ struct intake_socket {
     struct eg_watch watch;
     struct eg_intake *intake;
     int fd;
+    bool admin;
     LIST_ENTRY(intake_socket) entry;
 };
 
@@ -413,8 +414,9 @@ static struct eg_client *client_new(struct eg_intake *intake, int fd, const unio
     return client;
 }
 
-static void welcome(struct eg_intake *intake, int fd, union eg_address *address, socklen_t length)
+static void welcome(struct intake_socket *socket, int fd, union eg_address *address, socklen_t length)
 {
+    struct eg_intake *intake = socket->intake;
     static const int on = 1;
     const struct eg_settings *settings = intake->settings;
     unmap(address, &length);
@@ -441,6 +443,7 @@ static void welcome(struct eg_intake *intake, int fd, union eg_address *address,
         return;
     }
     client->proxied = proxied;
+    client->admin = socket->admin;
     enter(fd, client);
     if (intake->hooks.admit(intake->hooks.context, client) != 0) {
         /* libmicrohttpd closes what it doesn't admit. */
@@ -471,7 +474,7 @@ static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
         socklen_t length = sizeof(address);
         int fd = accept4(socket->fd, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            welcome(intake, fd, &address, length < sizeof(address) ? length : (socklen_t)sizeof(address));
+            welcome(socket, fd, &address, length < sizeof(address) ? length : (socklen_t)sizeof(address));
         } else if (errno == EMFILE || errno == ENFILE) {
             refuse_without_descriptors(intake, socket->fd);
             return;
@@ -488,6 +491,7 @@ int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket 
         return -ENOMEM;
     socket->intake = intake;
     socket->fd = listening->fd;
+    socket->admin = listening->admin;
     socket->watch.ready = socket_ready;
     uint32_t shared = listening->worker < 0 ? EPOLLEXCLUSIVE : 0;
     int error = eg_loop_add(intake->loop, socket->fd, EPOLLIN | shared, &socket->watch);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "eventgate/catchup.h"
+#include "eventgate/identity.h"
 #include "eventgate/log.h"
 #include "eventgate/stream.h"
 
@@ -328,6 +329,9 @@ static void wait_for_more(struct eg_poll *poll)
     eg_exchange_on_hangup(poll->subscription->exchange, hung_up);
     /* The log answers soon, or the database is away: one that doesn't wait waits for that all the same. */
     uint64_t wait_ms = request->wait_ms > 0 ? request->wait_ms : worker->settings.subscribe_timeout_ms;
+    uint64_t left_ms = eg_identity_left_ms(poll->subscription->exchange->grants, worker->policy);
+    if (left_ms < wait_ms)
+        wait_ms = left_ms;
     if (eg_timer_set(worker->loop, &poll->deadline, eg_loop_now_ms(worker->loop) + wait_ms) != 0)
         answer_now(poll);
     else if (poll->subscriber.behind)

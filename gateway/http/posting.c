@@ -16,6 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eventgate/grants.h"
+#include "eventgate/token_scope.h"
+
 /* program_limit_exceeded: the SQL function's word for data over its max_bytes */
 #define TOO_LARGE_SQLSTATE "54000"
 
@@ -31,6 +34,7 @@ struct eg_posting {
     bool batch;
     bool unpublished;                /* the durable part wasn't committed, so that nothing else is published */
     char tag[EG_CURSOR_TAG_MAX + 1]; /* of the log, for ids */
+    const char *subject;             /* whose keys they are; while it is being submitted */
     size_t row_count;
     struct eg_posting_row *rows;
     size_t part_count, parts_left;
@@ -312,9 +316,11 @@ static bool belongs(const struct eg_posting_row *row, uint32_t set, bool durable
     return row->set == set && row->durable == durable;
 }
 
+/* Room for them: a key becomes its subject's. */
 static size_t bytes_of(const struct eg_posting_row *row)
 {
-    return row->channel.length + row->data.length + row->type.length + row->key.length + row->trace.length;
+    size_t key = row->key.length > 0 ? EG_SCOPED_KEY_MAX_BYTES : 0;
+    return row->channel.length + row->data.length + row->type.length + key + row->trace.length;
 }
 
 /* Copies the bytes to `at`, and moves it behind them. */
@@ -327,7 +333,15 @@ static struct eg_bytes keep(char **at, struct eg_bytes bytes)
     return kept;
 }
 
-static void fill_part(struct part *part, const struct eg_posting *posting, char *text)
+static struct eg_bytes keep_key(char **at, const char *subject, struct eg_bytes key)
+{
+    struct eg_bytes kept = {*at, key.length > 0 ? eg_token_scope_key(subject, key, *at) : 0};
+    *at += kept.length;
+    return kept;
+}
+
+/* False: no digest could be made of a key. */
+static bool fill_part(struct part *part, const struct eg_posting *posting, char *text)
 {
     struct eg_publication_item *item = part->publication->items;
     for (size_t i = 0; i < posting->row_count; i++) {
@@ -338,10 +352,13 @@ static void fill_part(struct part *part, const struct eg_posting *posting, char 
         item->channel = keep(&text, row->channel);
         item->payload = keep(&text, row->data);
         item->type = keep(&text, row->type);
-        item->key = keep(&text, row->key);
+        item->key = keep_key(&text, posting->subject, row->key);
         item->trace = keep(&text, row->trace);
+        if (row->key.length > 0 && item->key.length == 0)
+            return false;
         item++;
     }
+    return true;
 }
 
 /* Copies the rows of one set and kind, if there are any, into a publication. */
@@ -369,8 +386,7 @@ static bool make_part(struct eg_posting *posting, uint32_t set, bool durable)
     part->publication->durable = durable;
     part->publication->whole = durable;
     part->publication->bytes = bytes;
-    fill_part(part, posting, text);
-    return true;
+    return fill_part(part, posting, text);
 }
 
 static bool make_parts(struct eg_posting *posting)
@@ -428,6 +444,7 @@ static void refuse(struct eg_posting *posting, struct eg_exchange *exchange, int
 
 void eg_posting_submit(struct eg_posting *posting, struct eg_exchange *exchange)
 {
+    posting->subject = eg_grants_subject(exchange->grants);
     int error = make_parts(posting) ? admit_parts(posting) : -ENOMEM;
     if (error) {
         refuse(posting, exchange, error);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "eventgate/identity.h"
 #include "eventgate/json.h"
 #include "eventgate/posting.h"
 #include "eventgate/publish_request.h"
@@ -73,12 +74,17 @@ static bool find_channel(struct eg_worker *worker, struct eg_exchange *exchange,
         return false;
     }
     struct eg_config_place place = eg_config_find(worker->shared->config, channel.data, channel.length);
+    uint32_t set = place.set < 0 ? EG_ANY_SET : (uint32_t)place.set;
+    if (!eg_identity_allows(exchange, EG_RIGHT_PUBLISH, set, channel)) {
+        eg_identity_refuse_channel(exchange, EG_RIGHT_PUBLISH, channel, item);
+        return false;
+    }
     if (place.set < 0 || (!place.durable && channel.length > EG_LIVE_CHANNEL_MAX_BYTES)) {
         eg_unknown_channel(worker, exchange, channel);
         return false;
     }
     row->channel = channel;
-    row->set = (uint32_t)place.set;
+    row->set = set;
     row->durable = place.durable;
     return true;
 }

@@ -6,6 +6,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "eventgate/grants.h"
 
 #define SECONDS_PER_HOUR 3600u
 
@@ -26,10 +29,13 @@ int eg_rates_take(struct eg_worker *worker, const struct eg_exchange *exchange, 
     struct eg_rate rate = rate_of(&worker->settings, kind);
     if (rate.per_hour == 0)
         return 0;
-    struct eg_address_key key = eg_address_key(&exchange->address);
+    struct eg_address_key address = eg_address_key(&exchange->address);
+    const char *subject = eg_grants_subject(exchange->grants);
+    const void *key = subject[0] ? (const void *)subject : address.bytes;
     int result = -E2BIG;
     if (whole <= rate.burst)
-        result = eg_rate_limits_take(worker->shared->rates[kind], rate, key.bytes, sizeof(key.bytes), amount,
+        result = eg_rate_limits_take(worker->shared->rates[kind], rate, key,
+                                     subject[0] ? strlen(subject) : sizeof(address.bytes), amount,
                                      eg_loop_now_ms(worker->loop), ret_wait_ms);
     if (result)
         eg_metrics_add(worker->metrics, metrics[kind], 1);

@@ -107,6 +107,7 @@ static void answer_options(struct eg_exchange *exchange, const char *allow)
 {
     struct eg_buffer empty = EG_BUFFER_INIT;
     eg_buffer_add_string(&empty, "");
+    exchange->options = allow;
     eg_exchange_reply(exchange, 204, NULL, &empty, (struct eg_header[]){{"Allow", allow}, {NULL, NULL}});
 }
 

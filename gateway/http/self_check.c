@@ -129,8 +129,8 @@ int eg_server_self_check(struct eg_error *ret_error)
     struct eg_server *server = NULL;
     const char *problem = "out of memory";
     if (loop && counts && metrics)
-        server =
-            eg_server_new(&(struct eg_server_options){loop, &settings, counts, &bodies, metrics, {handle, &taken_fd}});
+        server = eg_server_new(
+            &(struct eg_server_options){loop, &settings, NULL, counts, &bodies, metrics, {handle, &taken_fd}});
     if (server) {
         eg_loop_on_turn(loop, turn, server);
         problem = "no listening socket on 127.0.0.1";

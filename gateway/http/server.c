@@ -26,7 +26,9 @@
 #include <unistd.h>
 
 #include "eventgate/backoff.h"
+#include "eventgate/identity.h"
 #include "eventgate/log.h"
+#include "eventgate/policy.h"
 #include "eventgate/routing.h"
 
 /* Above every limit of ours, so that libmicrohttpd never stops taking connections. */
@@ -97,6 +99,9 @@ static bool add_headers(struct eg_exchange *exchange, struct MHD_Response *respo
         added = added && MHD_add_response_header(response, "Content-Type", content_type) == MHD_YES;
     for (; headers && headers->name; headers++)
         added = added && MHD_add_response_header(response, headers->name, headers->value) == MHD_YES;
+    const struct eg_cors_headers cors = eg_identity_cors(exchange);
+    for (size_t i = 0; i < cors.count; i++)
+        added = added && MHD_add_response_header(response, cors.rows[i].name, cors.rows[i].value) == MHD_YES;
     if (exchange->server->draining)
         added = added && MHD_add_response_header(response, "Connection", "close") == MHD_YES;
     return added;
@@ -225,6 +230,19 @@ void eg_exchange_on_hangup(struct eg_exchange *exchange, void (*hung_up)(struct 
         exchange->hangup.ready = NULL; /* it is then noticed when the answer is sent */
 }
 
+struct counted {
+    const char *name;
+    size_t count;
+};
+
+static enum MHD_Result count_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct counted *counted = context;
+    (void)kind, (void)value;
+    counted->count += strcasecmp(name, counted->name) == 0;
+    return MHD_YES;
+}
+
 const char *eg_exchange_header(struct eg_exchange *exchange, const char *name)
 {
     return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
@@ -258,6 +276,13 @@ bool eg_exchange_header_list(struct eg_exchange *exchange, const char *name, str
 const struct eg_settings *eg_exchange_settings(const struct eg_exchange *exchange)
 {
     return exchange->server->options.settings;
+}
+
+size_t eg_exchange_header_count(struct eg_exchange *exchange, const char *name)
+{
+    struct counted counted = {.name = name};
+    MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, count_header, &counted);
+    return counted.count;
 }
 
 /* --- the life of an exchange ----------------------------------------------------------------------------------- */
@@ -325,6 +350,8 @@ static void completed(void *context, struct MHD_Connection *connection, void **r
     server->exchange_count--;
     eg_buffer_done(&exchange->body);
     eg_target_done(&exchange->target);
+    eg_grants_unref(exchange->grants);
+    eg_policy_unref(exchange->policy);
     free(exchange->raw_target);
     free(exchange);
 }
@@ -360,7 +387,11 @@ static void begin(struct eg_exchange *exchange, const char *method, const char *
         answer(exchange, 0, NULL);
         return;
     }
+    struct eg_policy *const *policy = exchange->server->options.policy;
+    exchange->policy = policy ? eg_policy_ref(*policy) : NULL;
     eg_exchange_route(exchange, method);
+    if (!exchange->answered)
+        eg_identity_decide(exchange);
     if (!exchange->answered)
         reserve_body(exchange);
 }

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "eventgate/identity.h"
 #include "eventgate/log.h"
 #include "eventgate/stream_internal.h"
 #include "eventgate/stream_run.h"
@@ -45,6 +46,7 @@ static void stream_close(struct eg_stream *stream)
 {
     struct eg_worker *worker = eg_stream_worker(stream);
     unblock(stream);
+    eg_timer_cancel(worker->loop, &stream->expiry);
     eg_loop_remove(worker->loop, stream->fd, &stream->watch);
     shutdown(stream->fd, SHUT_WR);
     close(stream->fd);
@@ -57,6 +59,7 @@ static void stream_close(struct eg_stream *stream)
     eg_stream_note_done(&stream->note);
     eg_catchup_done(&stream->catchup);
     eg_event_unref(stream->half);
+    eg_grants_unref(stream->grants);
     free(stream);
 }
 
@@ -328,6 +331,30 @@ const char *eg_transport_content_type(enum eg_transport transport)
     return types[transport];
 }
 
+/* Lets it end between whole frames, as soon as its socket takes that. */
+static void end_stream(struct eg_stream *stream)
+{
+    stream->ending = true;
+    if (!stream->blocked)
+        eg_subscribers_dirty(stream->set->subscribers, &stream->subscriber);
+}
+
+/* Ends the stream if its token has, else sees to it that it will. */
+static void heed_expiry(struct eg_stream *stream)
+{
+    struct eg_worker *worker = eg_stream_worker(stream);
+    uint64_t left_ms = eg_identity_left_ms(stream->grants, worker->policy);
+    if (left_ms == UINT64_MAX)
+        return;
+    if (left_ms == 0 || eg_timer_set(worker->loop, &stream->expiry, eg_loop_now_ms(worker->loop) + left_ms) != 0)
+        end_stream(stream);
+}
+
+static void token_expires(struct eg_timer *timer)
+{
+    heed_expiry(EG_CONTAINER_OF(timer, struct eg_stream, expiry));
+}
+
 /* Takes the subscription's hold over. */
 static struct eg_stream *stream_new(struct eg_subscription *subscription, const struct eg_exchange *exchange, int fd)
 {
@@ -356,6 +383,8 @@ static struct eg_stream *stream_new(struct eg_subscription *subscription, const 
         free(stream);
         return NULL;
     }
+    stream->grants = exchange->grants ? eg_grants_ref(exchange->grants) : NULL;
+    stream->expiry.fire = token_expires;
     stream->hold = subscription->hold;
     subscription->hold = (struct eg_hold){.channels = NULL};
     return stream;
@@ -389,6 +418,7 @@ static void taken(struct eg_exchange *exchange, int fd)
     }
     eg_streams_arm_heartbeat(worker);
     stream->ending = worker->draining; /* the drain began while the head was on its way */
+    heed_expiry(stream);
     flush(&stream->subscriber);
 }
 
@@ -401,23 +431,16 @@ void eg_stream_begin(struct eg_subscription *subscription)
 void eg_streams_end(struct eg_worker *worker)
 {
     struct eg_stream *stream;
-    TAILQ_FOREACH (stream, &worker->streams, entry) {
-        stream->ending = true;
-        if (!stream->blocked)
-            eg_subscribers_dirty(stream->set->subscribers, &stream->subscriber);
-    }
+    TAILQ_FOREACH (stream, &worker->streams, entry)
+        end_stream(stream);
 }
 
 void eg_streams_end_log(struct eg_worker_set *set)
 {
     struct eg_stream *stream;
-    TAILQ_FOREACH (stream, &set->worker->streams, entry) {
-        if (stream->set != set || !stream->subscriber.hears_log)
-            continue;
-        stream->ending = true;
-        if (!stream->blocked)
-            eg_subscribers_dirty(set->subscribers, &stream->subscriber);
-    }
+    TAILQ_FOREACH (stream, &set->worker->streams, entry)
+        if (stream->set == set && stream->subscriber.hears_log)
+            end_stream(stream);
 }
 
 void eg_streams_close(struct eg_worker *worker)

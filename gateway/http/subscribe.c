@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "eventgate/backoff.h"
+#include "eventgate/identity.h"
 #include "eventgate/log.h"
 #include "eventgate/poll.h"
 #include "eventgate/rates.h"
@@ -51,16 +52,26 @@ void eg_subscribe_shed(struct eg_worker *worker, struct eg_exchange *exchange, e
         eg_exchange_problem(exchange, problem, detail, NULL);
 }
 
-static void list_channels(struct eg_buffer *detail, const struct eg_config_channel *channels, size_t count,
-                          uint32_t *listed, uint32_t *more)
+/* The channels that there are, as far as this client may know of them. */
+struct channel_list {
+    struct eg_buffer *text;
+    const struct eg_exchange *exchange;
+    uint32_t set, listed, more;
+};
+
+static void list_channels(struct channel_list *list, const struct eg_config_channel *channels, size_t count)
 {
+    enum eg_right right = list->exchange->method == EG_METHOD_POST ? EG_RIGHT_PUBLISH : EG_RIGHT_SUBSCRIBE;
     for (size_t i = 0; i < count; i++) {
-        if (*listed == LISTED_CHANNELS_MAX) {
-            (*more)++;
+        struct eg_bytes channel = {channels[i].text, channels[i].length};
+        if (!eg_identity_allows(list->exchange, right, list->set, channel))
+            continue;
+        if (list->listed == LISTED_CHANNELS_MAX) {
+            list->more++;
             continue;
         }
-        eg_buffer_add_string(detail, (*listed)++ ? ", " : "");
-        eg_buffer_add(detail, channels[i].text, channels[i].length);
+        eg_buffer_add_string(list->text, list->listed++ ? ", " : " The channels here: ");
+        eg_buffer_add(list->text, channel.data, channel.length);
     }
 }
 
@@ -68,19 +79,20 @@ void eg_unknown_channel(struct eg_worker *worker, struct eg_exchange *exchange, 
 {
     const struct eg_config *config = worker->shared->config;
     struct eg_buffer detail = EG_BUFFER_INIT;
-    uint32_t listed = 0, more = 0;
+    struct channel_list list = {.text = &detail, .exchange = exchange};
     eg_buffer_add_string(&detail, "There is no channel \"");
     eg_buffer_add(&detail, name.data, name.length);
-    eg_buffer_add_string(&detail, "\". The channels here: ");
-    for (size_t s = 0; s < config->set_count; s++) {
-        list_channels(&detail, config->sets[s].live, config->sets[s].live_count, &listed, &more);
-        list_channels(&detail, config->sets[s].durable, config->sets[s].durable_count, &listed, &more);
+    eg_buffer_add_string(&detail, "\".");
+    for (; list.set < config->set_count; list.set++) {
+        const struct eg_config_set *set = &config->sets[list.set];
+        list_channels(&list, set->live, set->live_count);
+        list_channels(&list, set->durable, set->durable_count);
     }
-    if (more > 0)
-        eg_buffer_add_format(&detail, ", and %" PRIu32 " more (GET /channels)", more);
-    eg_buffer_add_string(&detail, name.length > EG_LIVE_CHANNEL_MAX_BYTES
-                                      ? ". A live channel's name has at most 63 bytes in PostgreSQL."
-                                      : ".");
+    if (list.more > 0)
+        eg_buffer_add_format(&detail, ", and %" PRIu32 " more (GET /channels)", list.more);
+    eg_buffer_add_string(&detail, list.listed > 0 ? "." : "");
+    if (name.length > EG_LIVE_CHANNEL_MAX_BYTES)
+        eg_buffer_add_string(&detail, " A live channel's name has at most 63 bytes in PostgreSQL.");
     eg_buffer_add(&detail, "", 1);
     eg_exchange_problem(exchange, EG_PROBLEM_UNKNOWN_CHANNEL, detail.failed ? "" : detail.data, NULL);
     eg_buffer_done(&detail);
@@ -241,6 +253,12 @@ static void waited_too_long(struct eg_timer *timer)
 {
     struct eg_subscription *subscription = EG_CONTAINER_OF(timer, struct eg_subscription, deadline);
     struct eg_worker *worker = subscription->set->worker;
+    struct eg_exchange *exchange = subscription->exchange;
+    if (subscription->until_expiry) {
+        eg_subscription_free(subscription);
+        eg_identity_expired(exchange);
+        return;
+    }
     eg_metrics_add(worker->metrics, EG_METRIC_LIMIT_SUBSCRIBE_TIME, 1);
     shed_pending(
         subscription, EG_PROBLEM_DATABASE_AWAY,
@@ -329,13 +347,16 @@ static bool try_to_begin(struct eg_subscription *subscription)
 static void wait_for_it(struct eg_subscription *subscription)
 {
     struct eg_worker *worker = subscription->set->worker;
+    uint64_t left_ms = eg_identity_left_ms(subscription->exchange->grants, worker->policy);
+    uint64_t wait_ms = worker->settings.subscribe_timeout_ms;
+    subscription->until_expiry = left_ms < wait_ms;
     subscription->pending = true;
     TAILQ_INSERT_TAIL(&subscription->set->pending, subscription, entry);
     subscription->deadline.fire = waited_too_long;
     eg_exchange_suspend(subscription->exchange);
     eg_exchange_on_hangup(subscription->exchange, hung_up);
     if (eg_timer_set(worker->loop, &subscription->deadline,
-                     eg_loop_now_ms(worker->loop) + worker->settings.subscribe_timeout_ms) != 0)
+                     eg_loop_now_ms(worker->loop) + (subscription->until_expiry ? left_ms : wait_ms)) != 0)
         shed_pending(subscription, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again.");
 }
 
@@ -377,12 +398,29 @@ static bool select_log(const struct eg_selection *selection, struct eg_hold *hol
     return hold->selection != NULL;
 }
 
+/* Answers, and returns false, if one of the channels isn't granted. Where they are of no set together, who may have
+ * them all learns why. */
+static bool is_granted(struct eg_exchange *exchange, const struct eg_subscription_request *request, uint32_t set)
+{
+    for (size_t i = 0; i < request->channel_count; i++) {
+        if (eg_identity_allows(exchange, EG_RIGHT_SUBSCRIBE, set, request->channels[i]))
+            continue;
+        eg_identity_refuse_channel(exchange, EG_RIGHT_SUBSCRIBE, request->channels[i], SIZE_MAX);
+        return false;
+    }
+    return true;
+}
+
 /* Makes the subscription and holds its channels. 0, -EINVAL (answered), or -ENOMEM. */
 static int accept_subscription(struct eg_worker *worker, struct eg_exchange *exchange,
                                struct eg_subscription_request *request, struct eg_subscription **ret_subscription)
 {
     struct eg_selection selection;
     int error = eg_selection_make(worker->shared->config, request, &selection);
+    if (!is_granted(exchange, request, error ? EG_ANY_SET : selection.set)) {
+        eg_selection_done(&selection);
+        return -EINVAL;
+    }
     if (error == -ENOENT)
         eg_unknown_channel(worker, exchange, selection.unknown);
     else if (error == -EINVAL)

@@ -14,6 +14,7 @@
 
 #include "eventgate/log.h"
 #include "eventgate/own_run.h"
+#include "eventgate/policy.h"
 #include "eventgate/poll.h"
 #include "eventgate/stream.h"
 #include "eventgate/stream_run.h"
@@ -286,6 +287,7 @@ void eg_worker_drain(struct eg_worker *worker)
 struct new_settings {
     struct eg_message message;
     struct eg_settings settings;
+    struct eg_policy *policy;
 };
 
 static void take_settings(struct eg_message *message, void *context)
@@ -293,16 +295,19 @@ static void take_settings(struct eg_message *message, void *context)
     struct new_settings *new_settings = EG_CONTAINER_OF(message, struct new_settings, message);
     struct eg_worker *worker = context;
     worker->settings = new_settings->settings;
+    eg_policy_unref(worker->policy);
+    worker->policy = new_settings->policy;
     free(new_settings);
 }
 
-int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *settings)
+int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *settings, struct eg_policy *policy)
 {
     struct new_settings *new_settings = calloc(1, sizeof(*new_settings));
     if (!new_settings)
         return -ENOMEM;
     new_settings->message.deliver = take_settings;
     new_settings->settings = *settings;
+    new_settings->policy = eg_policy_ref(policy);
     eg_mailbox_post(&worker->mailbox, &new_settings->message);
     return 0;
 }
@@ -362,6 +367,7 @@ struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared)
     worker->index = index;
     worker->shared = shared;
     worker->settings = shared->config->settings;
+    worker->policy = eg_policy_ref(shared->policy);
     TAILQ_INIT(&worker->streams);
     worker->last_published = &worker->published;
     worker->metrics = eg_metrics_new(NULL);
@@ -375,8 +381,13 @@ struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared)
     while (made && worker->set_count < shared->config->set_count)
         made = set_init(worker, worker->set_count++);
     if (made)
-        worker->server = eg_server_new(&(struct eg_server_options){
-            worker->loop, &worker->settings, shared->counts, &shared->bodies, worker->metrics, {handle, worker}});
+        worker->server = eg_server_new(&(struct eg_server_options){worker->loop,
+                                                                   &worker->settings,
+                                                                   &worker->policy,
+                                                                   shared->counts,
+                                                                   &shared->bodies,
+                                                                   worker->metrics,
+                                                                   {handle, worker}});
     if (!worker->server) {
         eg_log(EG_LOG_ERROR, "worker cannot start", EG_LOG_INT("worker", index), EG_LOG_STR("error", strerror(errno)));
         eg_worker_free(worker);
@@ -408,5 +419,6 @@ void eg_worker_free(struct eg_worker *worker)
     eg_own_run_free(worker->own_run);
     eg_metrics_free(worker->metrics);
     eg_loop_free(worker->loop);
+    eg_policy_unref(worker->policy);
     free(worker);
 }

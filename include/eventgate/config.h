@@ -46,6 +46,18 @@ struct eg_config_list {
     size_t count;
 };
 
+/* Who may do what; for the main thread alone, which makes a policy of it (policy.h). */
+struct eg_config_access {
+    struct eg_config_list keys; /* "FILE" or "ALGORITHM:FILE" */
+    struct eg_config_list issuers, audiences;
+    uint32_t dialects; /* bit set of enum eg_claims_dialect */
+    char *claim;
+    uint32_t expiry; /* 0: required, 1: optional */
+    uint32_t leeway_ms;
+    char *cookie; /* "": none */
+    struct eg_config_list origins, hosts;
+};
+
 struct eg_config_channel {
     char *text; /* owned; name or pattern */
     size_t length;
@@ -70,14 +82,18 @@ struct eg_config_set {
     uint32_t heartbeat_ms;     /* between heartbeat queries; config key postgres_heartbeat */
     uint32_t query_timeout_ms; /* deadline of each query on the LISTEN and publish connections */
     uint32_t connect_timeout_ms;
-    uint32_t revocations; /* enum eg_config_revocations */
+    uint32_t revocations;                                         /* enum eg_config_revocations */
+    struct eg_config_list anonymous_subscribe, anonymous_publish; /* patterns; for the main thread alone */
 };
 
 struct eg_config {
     struct eg_config_list listen; /* addresses as given: "127.0.0.1:8080", "[::1]:8080", ":8080" */
-    uint32_t workers;             /* resolved: never 0 */
-    uint32_t log_format;          /* enum eg_log_format */
+    struct eg_config_list admin_listen;
+    uint32_t insecure;
+    uint32_t workers;    /* resolved: never 0 */
+    uint32_t log_format; /* enum eg_log_format */
     struct eg_settings settings;
+    struct eg_config_access access;
     struct eg_config_set *sets;
     size_t set_count;
     char *file; /* path or NULL */

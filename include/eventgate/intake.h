@@ -36,6 +36,7 @@ struct eg_client {
     union eg_address address; /* IPv4 in IPv6 is shown as IPv4 */
     socklen_t address_length;
     struct eg_head head;
+    bool admin; /* came in by an address for operators */
     bool taken;
     bool proxied;             /* it is a proxy that is trusted; as long as the connection is open */
     bool speaks;              /* it is counted for `speaks_for` */

@@ -6,11 +6,15 @@
 #ifndef EG_LISTENING_H
 #define EG_LISTENING_H
 
+#include <stdbool.h>
+
 #include "eventgate/common.h"
 
 struct eg_listening_socket {
     int fd;           /* non-blocking, close-on-exec */
     int worker;       /* the worker it is for, or -1: all */
+    bool admin;       /* what operators ask is served there without a token */
+    bool local;       /* nobody outside of this machine reaches it: loopback, or no network at all */
     char address[64]; /* as bound, "127.0.0.1:8080" */
 };
 
@@ -24,6 +28,15 @@ struct eg_listening {
  * the address. Main thread, at start. */
 int eg_listening_open(char *const *addresses, size_t count, uint32_t workers, struct eg_listening *ret_listening,
                       struct eg_error *ret_error) EG_MUST_CHECK;
+
+/* Opens more of them, for operators, behind those that are there. Never inherited. */
+int eg_listening_open_admin(char *const *addresses, size_t count, uint32_t workers, struct eg_listening *listening,
+                            struct eg_error *ret_error) EG_MUST_CHECK;
+
+/* Is it (valid) one that nobody outside of this machine reaches? */
+bool eg_listening_is_local(const char *address);
+/* Will eg_listening_open() inherit sockets, whatever the addresses? */
+bool eg_listening_inherits(void);
 
 /* NULL if it is an address that eg_listening_open() understands, else what is wrong. */
 const char *eg_listening_problem(const char *address);

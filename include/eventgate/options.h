@@ -28,6 +28,8 @@ enum eg_option_type {
     EG_OPTION_LIST,     /* of anything */
     EG_OPTION_LISTEN,   /* of addresses to listen on */
     EG_OPTION_PATTERNS, /* of channels */
+    EG_OPTION_ORIGINS,  /* see eg_origin_problem() */
+    EG_OPTION_HOSTS,    /* see eg_host_problem() */
 };
 
 struct eg_option {

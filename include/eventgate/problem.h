@@ -15,6 +15,8 @@
     X(BAD_CURSOR, 400, "bad-cursor", "The cursor is not one of ours")                                                  \
     X(BAD_CHANNEL, 400, "bad-channel", "This cannot be a channel")                                                     \
     X(BAD_BODY, 400, "bad-body", "The body cannot be published")                                                       \
+    X(UNAUTHORIZED, 401, "unauthorized", "This needs a token")                                                         \
+    X(FORBIDDEN, 403, "forbidden", "This is not allowed")                                                              \
     X(NOT_FOUND, 404, "not-found", "There is nothing here")                                                            \
     X(UNKNOWN_CHANNEL, 404, "unknown-channel", "No such channel")                                                      \
     X(METHOD_NOT_ALLOWED, 405, "method-not-allowed", "Not with this method")                                           \
@@ -25,6 +27,7 @@
     X(URI_TOO_LONG, 414, "uri-too-long", "The request line is too long")                                               \
     X(UNSUPPORTED_TYPE, 415, "unsupported-type", "This kind of body is not supported")                                 \
     X(EXPECTATION_FAILED, 417, "expectation-failed", "Only 100-continue can be expected")                              \
+    X(MISDIRECTED, 421, "misdirected", "This host is not served here")                                                 \
     X(REFUSED, 422, "refused", "PostgreSQL refused the event")                                                         \
     X(IDEMPOTENCY_CONFLICT, 422, "idempotency-conflict", "The key was used for another event")                         \
     X(TOO_MANY_CHANNELS, 400, "too-many-channels", "Too many channels in one stream")                                  \

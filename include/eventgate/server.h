@@ -20,8 +20,13 @@
 struct MHD_Connection;
 struct MHD_Response;
 struct eg_server;
+struct eg_policy;
+struct eg_grants;
 
 enum eg_method { EG_METHOD_GET, EG_METHOD_HEAD, EG_METHOD_POST, EG_METHOD_OPTIONS, EG_METHOD_OTHER };
+
+/* Where the token of a request stands. */
+enum eg_token_source { EG_TOKEN_NOWHERE, EG_TOKEN_IN_HEADER, EG_TOKEN_IN_COOKIE, EG_TOKEN_IN_QUERY };
 
 #define EG_EXCHANGE_ID_LENGTH 16
 
@@ -39,13 +44,19 @@ struct eg_exchange {
     struct eg_target target;
     struct eg_buffer body;
 
+    /* Who asks; see identity.h. */
+    struct eg_policy *policy; /* a reference; NULL: everything is allowed */
+    struct eg_grants *grants; /* the same */
+    enum eg_token_source token_source;
+
     /* For whoever answers later: `gone` is called once if the exchange ends (client gone, server stops) while suspended
      * or before its stream was taken; afterwards the exchange must not be touched. */
     void *state;
     void (*gone)(struct eg_exchange *exchange);
 
     /* The server's own. */
-    char *raw_target; /* as it came */
+    char *raw_target;    /* as it came */
+    const char *options; /* with OPTIONS: the methods of the URL */
     struct MHD_Connection *connection;
     struct MHD_Response *response; /* ready, to be queued when the suspended connection runs again */
     unsigned status;
@@ -75,6 +86,7 @@ struct eg_server_hooks {
 struct eg_server_options {
     struct eg_loop *loop;
     const struct eg_settings *settings; /* borrowed; read at each use */
+    struct eg_policy *const *policy;    /* the same; NULL: everything is allowed */
     struct eg_intake_counts *counts;
     struct eg_budget *bodies;
     struct eg_metrics *metrics;
@@ -110,6 +122,9 @@ bool eg_exchange_header_list(struct eg_exchange *exchange, const char *name, str
 
 /* What is configured, as of now. */
 const struct eg_settings *eg_exchange_settings(const struct eg_exchange *exchange);
+
+/* How many headers of that name there are. */
+size_t eg_exchange_header_count(struct eg_exchange *exchange, const char *name);
 
 struct eg_header {
     const char *name; /* NULL ends a list */

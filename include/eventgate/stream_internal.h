@@ -31,6 +31,8 @@ struct eg_stream {
     bool asked_for_all; /* and its first gap isn't one */
     uint64_t told_place, told_position; /* of the last cursor that the client has been sent */
     uint64_t beat_ms;                   /* when its next heartbeat is due */
+    struct eg_grants *grants;           /* a reference; NULL: everything is allowed */
+    struct eg_timer expiry;             /* of its token, if that ever expires */
     TAILQ_ENTRY(eg_stream) entry;
 };
 

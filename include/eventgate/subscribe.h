@@ -17,6 +17,7 @@ struct eg_subscription {
     struct eg_beginning beginning;
     uint64_t look; /* number of the look at the log that it waits for, 0: none yet */
     bool pending;
+    bool until_expiry; /* the deadline is its token's */
     struct eg_timer deadline;
     TAILQ_ENTRY(eg_subscription) entry; /* in the set's pending list */
 };

@@ -50,6 +50,7 @@ struct eg_worker_port {
 /* What all workers share. Read-only but for the atomics. */
 struct eg_worker_shared {
     const struct eg_config *config;
+    struct eg_policy *policy;       /* at the start; the workers' own is theirs */
     struct eg_set_status *statuses; /* one a set */
     struct eg_intake_counts *counts;
     struct eg_budget bodies;
@@ -88,6 +89,7 @@ struct eg_worker {
     struct eg_server *server;
     struct eg_metrics *metrics;
     struct eg_settings settings;
+    struct eg_policy *policy; /* a reference */
     struct eg_worker_shared *shared;
     struct eg_worker_set *sets;
     uint32_t set_count;
@@ -119,8 +121,9 @@ void eg_worker_run(struct eg_worker *worker);
 /* Any thread. Drain: no new work, streams end, requests are finished; the loop ends when no worker has
  * anything left, or at the deadline. Until then it answers the new connections that the kernel gives it. */
 void eg_worker_drain(struct eg_worker *worker);
-/* New settings (copied). 0 or -ENOMEM. */
-int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *settings) EG_MUST_CHECK;
+/* New settings (copied), and a new policy (of which it takes a reference). 0 or -ENOMEM. */
+int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *settings,
+                        struct eg_policy *policy) EG_MUST_CHECK;
 
 /* Answers /channels, /sets, /livez, /readyz, /healthz and /metrics. */
 void eg_admin_handle(struct eg_worker *worker, struct eg_exchange *exchange);

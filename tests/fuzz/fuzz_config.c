@@ -115,6 +115,8 @@ static bool write_option(struct eg_buffer *buffer, const struct eg_option *optio
     case EG_OPTION_LIST:
     case EG_OPTION_LISTEN:
     case EG_OPTION_PATTERNS:
+    case EG_OPTION_ORIGINS:
+    case EG_OPTION_HOSTS:
         return write_list(buffer, option->name, (const void *)((const char *)target + option->offset));
     case EG_OPTION_STRING:
         text = *(char *const *)(const void *)((const char *)target + option->offset);

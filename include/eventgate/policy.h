@@ -1,0 +1,56 @@
+/*
+ * Everything that decides about a request, as the configuration and the files of keys have it: an immutable, counted
+ * snapshot. Made by the main thread, at start and anew at each reload; workers get it by message, and a request keeps
+ * the one that it was judged by.
+ */
+#ifndef EG_POLICY_H
+#define EG_POLICY_H
+
+#include <stdatomic.h>
+
+#include "eventgate/config.h"
+#include "eventgate/cors.h"
+#include "eventgate/token.h"
+
+struct eg_policy {
+    _Atomic uint32_t references;
+    bool has_keys;    /* else everything is allowed to everybody */
+    bool admin_apart; /* what operators ask has addresses of its own */
+    bool any_host;    /* no host is refused */
+    struct eg_keyring *keyring;
+    struct eg_token_rules rules;
+    char *cookie; /* "": none */
+    struct eg_config_list issuers, audiences, origins, hosts;
+    char *claim;
+    struct eg_grants *nobody;     /* what one has without a token, beside `anonymous` */
+    struct eg_grants **anonymous; /* one a set */
+    size_t set_count;
+};
+
+/* The text of a file of keys, and the algorithm that it is bound to, or NULL. Borrowed. */
+struct eg_policy_keys {
+    const char *where;
+    const char *algorithm;
+    const char *text;
+    size_t length;
+};
+
+/*
+ * Makes it of a configuration and of the texts of all files in access.keys. `in_use`: the configuration that runs (at
+ * start, the same one), which says what can't change, and in which order the workers have the sets. -EINVAL with a
+ * sentence that names file or option; -ENOMEM. Held once.
+ */
+int eg_policy_new(const struct eg_config *config, const struct eg_config *in_use, const struct eg_policy_keys *keys,
+                  size_t count, struct eg_policy **ret_policy, struct eg_error *ret_error) EG_MUST_CHECK;
+/* The same from the files themselves. Blocks: main thread. */
+int eg_policy_load(const struct eg_config *config, const struct eg_config *in_use, struct eg_policy **ret_policy,
+                   struct eg_error *ret_error) EG_MUST_CHECK;
+struct eg_policy *eg_policy_ref(struct eg_policy *policy);
+void eg_policy_unref(struct eg_policy *policy); /* NULL is let be */
+
+struct eg_cors_list eg_policy_origins(const struct eg_policy *policy);
+
+/* May a request be for this host? NULL, which HTTP/1.0 allows: yes. */
+bool eg_policy_allows_host(const struct eg_policy *policy, const char *host);
+
+#endif
