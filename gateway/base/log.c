@@ -52,16 +52,52 @@ static void add_time(struct eg_buffer *line)
     eg_buffer_add_format(line, "%s.%03ldZ", text, now.tv_nsec / 1000000);
 }
 
+/* The character here if it is one that JSON leaves as it is, but that a terminal or a viewer acts upon: DEL, the C1
+ * controls (an escape sequence may begin with U+009B), line and paragraph separators, and what turns the direction of
+ * text; `ret_length` bytes of UTF-8. Else 0. */
+static unsigned acting_character(const char *at, size_t *ret_length)
+{
+    const unsigned char *byte = (const unsigned char *)at;
+    if (byte[0] == 0x7f) {
+        *ret_length = 1;
+        return 0x7f;
+    }
+    if (byte[0] == 0xc2 && byte[1] >= 0x80 && byte[1] <= 0x9f) {
+        *ret_length = 2;
+        return byte[1];
+    }
+    *ret_length = 3;
+    if (byte[0] == 0xe2 && byte[1] == 0x80 && byte[2] >= 0xa8 && byte[2] <= 0xae)
+        return 0x2000u + (byte[2] - 0x80u);
+    return byte[0] == 0xe2 && byte[1] == 0x81 && byte[2] >= 0xa6 && byte[2] <= 0xa9 ? 0x2040u + (byte[2] - 0x80u) : 0;
+}
+
+/* A JSON string without any character that does something. */
 static void add_string(struct eg_buffer *line, const char *value)
 {
-    eg_buffer_add_json_string(line, value, strlen(value));
+    struct eg_buffer quoted = EG_BUFFER_INIT;
+    size_t length, plain = 0;
+    eg_buffer_add_json_string(&quoted, value, strlen(value));
+    eg_buffer_add(&quoted, "", 1);
+    line->failed = line->failed || quoted.failed;
+    for (size_t at = 0; !quoted.failed && at < quoted.length; at++) {
+        unsigned character = acting_character(quoted.data + at, &length);
+        if (!character && quoted.data[at])
+            continue;
+        eg_buffer_add(line, quoted.data + plain, at - plain);
+        if (character)
+            eg_buffer_add_format(line, "\\u%04x", character);
+        plain = at + length;
+    }
+    eg_buffer_done(&quoted);
 }
 
 /* A value that could be mistaken for several, or break the line, is written as a JSON string. */
 static void add_value(struct eg_buffer *line, const char *value)
 {
     const char *at = value;
-    while ((unsigned char)*at > ' ' && !strchr("\"=\\\x7f", *at))
+    size_t length;
+    while ((unsigned char)*at > ' ' && !strchr("\"=\\", *at) && !acting_character(at, &length))
         at++;
     if (*value && !*at && eg_utf8_valid(value, strlen(value)))
         eg_buffer_add_string(line, value);

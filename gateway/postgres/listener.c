@@ -446,6 +446,12 @@ void eg_listener_unwant(struct eg_listener *listener, uint32_t worker, const cha
 /* --- making and freeing ----------------------------------------------------------------------------------------------
  */
 
+/* A database in SQL_ASCII lets anybody NOTIFY bytes that are not UTF-8; where it has to deliver them as UTF-8, it ends
+ * the session of whoever LISTENs. So it delivers them as they are, and the event has replacement characters. */
+static const char unchecked_encoding[] =
+    ", (SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) FROM pg_catalog.pg_settings "
+    "WHERE name = 'server_encoding' AND setting = 'SQL_ASCII')";
+
 struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config_set *set, uint32_t workers,
                                     struct eg_order *order, struct eg_metrics *metrics, struct eg_feed_sink sink)
 {
@@ -453,7 +459,7 @@ struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config
     if (!listener)
         return NULL;
     const struct eg_connection_hooks hooks = {listener, ready, notified, drained, result,
-                                              finished, idle,  lost,     state,   NULL};
+                                              finished, idle,  lost,     state,   unchecked_encoding};
     listener->loop = loop;
     listener->set = set;
     listener->workers = workers;

@@ -106,6 +106,13 @@ static void values_that_could_be_misread_are_quoted(void **state)
     assert_line(" INFO  x a=\"two words\" b=\"\" c=\"say \\\"it\\\"\" d=\"k=v\" e=\"back\\\\slash\"\n");
     eg_log(EG_LOG_INFO, "x", EG_LOG_STR("a", "line\nWARN forged\r\x1b[2J"), EG_LOG_STR("b", "h\xc3\xa9"));
     assert_line(" INFO  x a=\"line\\nWARN forged\\r\\u001b[2J\" b=h\xc3\xa9\n");
+    eg_log(EG_LOG_INFO, "x",
+           EG_LOG_STR("a", "1\x7f\xc2\x9b"
+                           "2J"),
+           EG_LOG_STR("b", "\xe2\x80\xa8\xc2\x85"), EG_LOG_STR("c", "\xe2\x80\xae\xe2\x81\xa6"),
+           EG_LOG_STR("d", "\xc2\xa0\xe2\x80\xa6\xe2\x82\xac"));
+    assert_line(" INFO  x a=\"1\\u007f\\u009b2J\" b=\"\\u2028\\u0085\" c=\"\\u202e\\u2066\""
+                " d=\xc2\xa0\xe2\x80\xa6\xe2\x82\xac\n");
 }
 
 static void a_field_without_value_is_left_out(void **state)
