@@ -204,7 +204,7 @@ static void check_host(struct eg_exchange *exchange)
 
 static void check_token(struct eg_exchange *exchange)
 {
-    struct eg_presented presented;
+    struct eg_presented presented = {.source = EG_TOKEN_NOWHERE};
     struct eg_refusal refusal = {.problem = EG_PROBLEM_BAD_REQUEST};
     if (eg_exchange_header_count(exchange, "Authorization") > 1) {
         eg_exchange_problem(exchange, EG_PROBLEM_BAD_REQUEST, "Authorization is given twice: send one token.", NULL);

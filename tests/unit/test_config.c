@@ -523,6 +523,77 @@ static int find(const struct eg_config *config, const char *channel, bool *ret_e
     return place.set;
 }
 
+static void lists_flags_and_choices(void **state)
+{
+    struct eg_config *config =
+        parsed("[gateway]\nkeys = a, HS256:b\ntoken_issuer =\ntoken_claims = mercure, eventgate\ninsecure = on\n"
+               "allowed_origins = https://*.example,\n *\n[set a]\nlive = x\nanonymous_publish = x, y/**\n");
+    (void)state;
+    assert_int_equal(config->access.keys.count, 2);
+    assert_string_equal(config->access.keys.items[1], "HS256:b");
+    assert_int_equal(config->access.issuers.count, 0);
+    assert_int_equal(config->access.dialects, 3);
+    assert_int_equal(config->insecure, 1);
+    assert_string_equal(config->access.origins.items[1], "*");
+    assert_string_equal(config->sets[0].anonymous_publish.items[1], "y/**");
+    assert_int_equal(config->sets[0].anonymous_subscribe.count, 0);
+    assert_string_equal(config->access.cookie, "eventgate_token");
+    eg_config_free(config);
+    assert_refused("[gateway]\nkeys = a,,b\n", "\"\" is empty");
+    assert_refused("[gateway]\nlisten =\n", "needs a port");
+    assert_refused("[gateway]\ninsecure = perhaps\n", "neither yes nor no");
+    assert_refused("[gateway]\ntoken_claims = eventgate, ours\n", "\"ours\" is not one of");
+    assert_refused("[gateway]\nallowed_origins = app.example\n", "is no origin");
+    assert_refused("[gateway]\nallowed_hosts = a/b\n", "is no host");
+    assert_refused("[gateway]\nadmin_listen = nowhere\n", "needs a port");
+    assert_refused("[set a]\nlive = x\nanonymous_subscribe = a//b\n", "empty level");
+}
+
+static void insecure_is_a_flag_with_and_without_a_value(void **state)
+{
+    static const struct {
+        char *flags[4];
+        uint32_t insecure;
+    } rows[] = {{{"--insecure", "--live", "x", NULL}, 1},
+                {{"--live", "x", "--insecure", NULL}, 1},
+                {{"--live", "x", "--insecure=no", NULL}, 0},
+                {{"--live=x", "--insecure", "off", NULL}, 0}};
+    (void)state;
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(rows); i++) {
+        char *const *flags = rows[i].flags;
+        struct eg_config *config = loaded(FLAGS(flags[0], flags[1], flags[2]), NO_VARIABLES);
+        assert_int_equal(config->insecure, rows[i].insecure);
+        eg_config_free(config);
+    }
+}
+
+static void what_is_adopted_is_no_change_the_next_time(void **state)
+{
+    struct eg_config *in_use = parsed("[gateway]\nkeys = a\nretry = 1s\n[set a]\nlive = x\n[set b]\nlive = y\n");
+    static const char text[] = "[gateway]\nkeys = b, c\ntoken_claim = mine\nadmin_listen = :1\n"
+                               "[set b]\nlive = y\nanonymous_publish = y\n[set a]\nlive = x\n";
+    struct eg_config *changed = parsed(text), *same = parsed(text);
+    struct eg_buffer told = EG_BUFFER_INIT, again = EG_BUFFER_INIT;
+    (void)state;
+    eg_config_reload(in_use, changed, &in_use->settings, note_change, &told);
+    eg_config_adopt(in_use, changed);
+    char *said = eg_buffer_take(&told, NULL);
+    assert_string_equal(said, "[gateway] retry now; [gateway] keys now; [gateway] token_claim now; "
+                              "[gateway] admin_listen; [set b] anonymous_publish now; ");
+    free(said);
+    assert_string_equal(in_use->access.keys.items[1], "c");
+    assert_string_equal(in_use->access.claim, "mine");
+    assert_int_equal(in_use->admin_listen.count, 0);
+    assert_int_equal(in_use->sets[1].anonymous_publish.count, 1);
+    eg_config_reload(in_use, same, &in_use->settings, note_change, &again);
+    said = eg_buffer_take(&again, NULL);
+    assert_string_equal(said, "[gateway] admin_listen; ");
+    free(said);
+    eg_config_free(in_use);
+    eg_config_free(changed);
+    eg_config_free(same);
+}
+
 static void the_set_of_a_channel(void **state)
 {
     struct eg_config *config = parsed("[set a]\nlive = x/*, x/1, y\ndurable = d/*, d/1\n[set b]\nlive = z/**\n");
@@ -630,6 +701,9 @@ int main(void)
         cmocka_unit_test(rates_are_of_a_second_a_minute_or_an_hour),
         cmocka_unit_test(trusted_proxies_are_addresses_and_networks),
         cmocka_unit_test(a_reload_copies_what_may_change_and_tells_all),
+        cmocka_unit_test(lists_flags_and_choices),
+        cmocka_unit_test(insecure_is_a_flag_with_and_without_a_value),
+        cmocka_unit_test(what_is_adopted_is_no_change_the_next_time),
         cmocka_unit_test(the_set_of_a_channel),
         cmocka_unit_test(the_table_of_options_is_sound),
         cmocka_unit_test(help_and_reference_name_every_option),
