@@ -1,6 +1,7 @@
 """Who may do what: tokens, grants, anonymous clients, operators; and what happens when keys or time move on."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from kit.gateway import BINARY, Gateway, environment, install_schema, run
+from kit.gateway import BINARY, ROOT, Gateway, environment, install_schema, run
 from kit.http import Connection
 from kit.tokens import SECRET, KeyPair, bearer, claims, encode, signed, token
 from kit.wait import DEADLINE, until
@@ -145,6 +146,20 @@ def test_public_keys(start_gateway, tmp_path, channel, algorithm):
     # The public key, which everybody may have, is no shared secret.
     confused = signed(claims([channel]), secret=pair.public.read_bytes())
     assert gateway.get(f"/channels/{channel}?wait=0", Authorization=f"Bearer {confused}").status == 401
+
+
+def test_the_readme_makes_a_token(start_gateway, tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    chapter = readme[readme.index("## Access"):readme.index("## Operating it")]
+    (code,) = re.findall(r"```python\n(.*?)```", chapter, re.DOTALL)
+    command = re.search(r"\$ (openssl rand .*)", chapter)[1]
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    made = subprocess.run(["/usr/bin/python3", "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    gateway = start_gateway("--keys", f"HS256:{tmp_path / 'secret'}", live="orders,chat/*").wait_ready()
+    rights = {"Authorization": "Bearer " + made.stdout.strip()}
+    assert gateway.get("/channels/orders?wait=0", **rights).status == 200
+    assert gateway.publish("chat/lobby", "hello", **rights).status == 202
+    assert gateway.publish("orders", "hello", **rights).status == 403
 
 
 # --- what it grants --------------------------------------------------------------------------------------------------
