@@ -216,6 +216,9 @@ static void not_reloaded(const char *sentence)
 static void use(struct gateway *gateway, struct eg_config *loaded, struct eg_policy *policy)
 {
     struct eg_config *config = gateway->config;
+    policy->revocations = gateway->shared.revocations;
+    if (policy->has_keys && eg_postgres_side_read_revocations(gateway->postgres) != 0)
+        eg_log(EG_LOG_ERROR, "no memory for reading revocations");
     eg_config_reload(config, loaded, &config->settings, log_change, NULL);
     eg_config_adopt(config, loaded);
     fit_connections(&config->settings);
@@ -305,12 +308,14 @@ static int make_shared(struct gateway *gateway)
     shared->port =
         (struct eg_worker_port){gateway, want, unwant, admit, release, publish, look, read_log, worker_drained};
     shared->counts = eg_intake_counts_new();
+    shared->revocations = eg_revocations_new();
     shared->statuses = calloc(config->set_count, sizeof(*shared->statuses));
     for (size_t i = 0; i < EG_ARRAY_LENGTH(shared->rates); i++)
         if (!(shared->rates[i] = eg_rate_limits_new()))
             return -ENOMEM;
-    if (!shared->counts || !shared->statuses)
+    if (!shared->counts || !shared->revocations || !shared->statuses)
         return -ENOMEM;
+    shared->policy->revocations = shared->revocations;
     for (size_t i = 0; i < config->set_count; i++) {
         int error = eg_set_status_init(&shared->statuses[i]);
         if (error)
@@ -360,6 +365,7 @@ static void gateway_done(struct gateway *gateway)
         eg_rate_limits_free(gateway->shared.rates[i]);
     eg_listening_close(&gateway->listening);
     eg_policy_unref(gateway->shared.policy);
+    eg_revocations_free(gateway->shared.revocations);
     eg_loop_free(gateway->loop);
     if (gateway->signal_fd >= 0)
         close(gateway->signal_fd);
@@ -420,6 +426,8 @@ static int start(struct gateway *gateway)
         result = make_workers(gateway);
     if (!result && !(gateway->postgres = eg_postgres_side_new(&gateway->shared, gateway->workers)))
         result = -ENOMEM;
+    if (!result && gateway->shared.policy->has_keys)
+        result = eg_postgres_side_read_revocations(gateway->postgres);
     if (!result)
         result = start_threads(gateway);
     if (result)

@@ -21,6 +21,7 @@
 #include "eventgate/log_reader.h"
 #include "eventgate/order.h"
 #include "eventgate/publisher.h"
+#include "eventgate/revocation_reader.h"
 
 /* The thread never blocks; should it all the same, it must not keep the process from ending. */
 #define STOP_S 5
@@ -38,6 +39,8 @@ struct set {
     struct eg_appender *appender;
     bool appending; /* and so its next publications needn't wake the thread; guarded by the mailbox's lock */
     struct eg_log_keeper *keeper;
+    struct eg_revocation_reader *revocations;
+    int revoking; /* its database's number among the revocations; -1: they aren't read */
 };
 
 struct eg_postgres_side {
@@ -206,6 +209,75 @@ void eg_postgres_side_release(struct eg_postgres_side *side, uint32_t set, bool 
         eg_publisher_release(of->publisher, items, bytes);
 }
 
+/* --- revocations ---------------------------------------------------------------------------------------------------
+ */
+
+static void revocations_begin(void *context)
+{
+    const struct set *set = context;
+    eg_revocations_begin(set->side->shared->revocations, set->revoking);
+}
+
+static int revoked(void *context, struct eg_bytes subject, int64_t before_us)
+{
+    const struct set *set = context;
+    return eg_revocations_set(set->side->shared->revocations, set->revoking, subject, before_us);
+}
+
+static void revocations_told(void *context, bool whole)
+{
+    const struct set *set = context;
+    const struct eg_postgres_side *side = set->side;
+    if (whole)
+        eg_revocations_end(side->shared->revocations, set->revoking);
+    for (uint32_t i = 0; i < side->shared->worker_count; i++)
+        eg_worker_heed_revocations(side->workers[i]);
+}
+
+static void grant_revocations(struct set *set, const struct wish *wish)
+{
+    const struct eg_config_set *config = &set->side->shared->config->sets[set->index];
+    (void)wish;
+    set->revocations =
+        eg_revocation_reader_new(set->side->loop, config, set->metrics,
+                                 (struct eg_revocation_sink){set, revocations_begin, revoked, revocations_told});
+    if (!set->revocations) /* and no token is taken */
+        eg_log(EG_LOG_ERROR, "no memory for reading revocations", EG_LOG_STR("set", config->name));
+}
+
+static bool has_revocations(const struct eg_config_set *set)
+{
+    return set->revocations == EG_REVOCATIONS_ON || (set->revocations == EG_REVOCATIONS_AUTO && set->durable_count > 0);
+}
+
+/* Are they those of a set before it? */
+static bool is_read_already(const struct eg_config *config, uint32_t index)
+{
+    for (uint32_t i = 0; i < index; i++)
+        if (has_revocations(&config->sets[i]) && strcmp(config->sets[i].postgres, config->sets[index].postgres) == 0)
+            return true;
+    return false;
+}
+
+int eg_postgres_side_read_revocations(struct eg_postgres_side *side)
+{
+    const struct eg_config *config = side->shared->config;
+    for (uint32_t i = 0; i < config->set_count; i++) {
+        struct set *set = &side->sets[i];
+        if (set->revoking >= 0 || !has_revocations(&config->sets[i]) || is_read_already(config, i))
+            continue;
+        struct wish *wish = wish_new(i, 0, grant_revocations, NULL, 0);
+        int number = wish ? eg_revocations_expect(side->shared->revocations) : -ENOMEM;
+        if (number < 0) {
+            free(wish);
+            return number;
+        }
+        set->revoking = number;
+        eg_mailbox_post(&side->mailbox, &wish->message);
+    }
+    return 0;
+}
+
 /* --- the thread ----------------------------------------------------------------------------------------------------
  */
 
@@ -282,6 +354,7 @@ static bool make_set(struct eg_postgres_side *side, uint32_t index)
     struct eg_set_status *status = &side->shared->statuses[index];
     set->side = side;
     set->index = index;
+    set->revoking = -1;
     set->metrics = eg_metrics_new(config->name);
     eg_order_init(&set->order, config, status);
     return set->metrics && (config->live_count == 0 || make_live(set, config, status)) &&
@@ -320,6 +393,7 @@ void eg_postgres_side_free(struct eg_postgres_side *side)
         eg_mailbox_deliver(&side->mailbox, side); /* what came while the thread stopped */
     for (size_t i = 0; i < count; i++) {
         struct set *set = &side->sets[i];
+        eg_revocation_reader_free(set->revocations);
         eg_log_keeper_free(set->keeper);
         eg_appender_free(set->appender);
         eg_log_pager_free(set->pager);

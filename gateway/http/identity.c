@@ -137,12 +137,44 @@ static int64_t now_s(void)
     return eg_wall_us() / 1000000;
 }
 
-static void log_fault(const struct eg_exchange *exchange, enum eg_token_fault fault)
+static void log_refused(const struct eg_exchange *exchange, const char *reason)
 {
     char address[INET6_ADDRSTRLEN];
     eg_address_text(&exchange->address, address);
     eg_log(EG_LOG_INFO, "token refused", EG_LOG_STR("request", exchange->id), EG_LOG_STR("client", address),
-           EG_LOG_STR("reason", eg_token_fault_name(fault)));
+           EG_LOG_STR("reason", reason));
+}
+
+bool eg_identity_is_undecided(const struct eg_exchange *exchange)
+{
+    const struct eg_policy *policy = exchange->policy;
+    return policy && policy->has_keys && policy->revocations && exchange->token_source != EG_TOKEN_NOWHERE &&
+           !eg_revocations_known(policy->revocations);
+}
+
+/* Of a token that is good but for that. Subscriptions can wait until it is known. */
+static void heed_revocations(struct eg_exchange *exchange)
+{
+    struct eg_revocations *revocations = exchange->policy->revocations;
+    bool subscribes = exchange->method != EG_METHOD_POST &&
+                      (exchange->route == EG_ROUTE_EVENTS || exchange->route == EG_ROUTE_CHANNEL);
+    bool undecided = eg_identity_is_undecided(exchange),
+         revoked = revocations && eg_revocations_has(revocations, exchange->grants);
+    if ((!undecided || subscribes) && !revoked)
+        return;
+    eg_grants_unref(exchange->grants);
+    exchange->grants = eg_grants_ref(exchange->policy->nobody);
+    if (exchange->route == EG_ROUTE_HEALTHZ)
+        return;
+    if (revoked) {
+        log_refused(exchange, "revoked");
+        bad_token(exchange);
+    } else {
+        eg_exchange_problem(exchange, EG_PROBLEM_DATABASE_AWAY,
+                            "Whether the token has been revoked is not known yet: the gateway has just been started, "
+                            "and its database is away. Try again.",
+                            NULL);
+    }
 }
 
 /* Sets the grants, or answers. */
@@ -153,6 +185,7 @@ static void judge(struct eg_exchange *exchange, struct eg_bytes token)
     bool tells_everybody = exchange->route == EG_ROUTE_HEALTHZ;
     if (fault == EG_TOKEN_GOOD) {
         exchange->grants = grants;
+        heed_revocations(exchange);
         return;
     }
     exchange->grants = eg_grants_ref(exchange->policy->nobody);
@@ -162,7 +195,7 @@ static void judge(struct eg_exchange *exchange, struct eg_bytes token)
         eg_exchange_problem(exchange, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again.", NULL);
         return;
     }
-    log_fault(exchange, fault);
+    log_refused(exchange, eg_token_fault_name(fault));
     if (fault == EG_TOKEN_NO_GRANTS)
         eg_identity_refuse(exchange, "The token grants nothing here: it lacks the claim that does.");
     else
@@ -289,8 +322,10 @@ struct eg_cors_headers eg_identity_cors(struct eg_exchange *exchange)
 uint64_t eg_identity_left_ms(const struct eg_grants *grants, const struct eg_policy *policy)
 {
     int64_t expires_s = eg_grants_expires_s(grants);
+    if (grants && policy && policy->revocations && eg_revocations_has(policy->revocations, grants))
+        return 0;
     if (expires_s > LATEST_S)
         return UINT64_MAX;
-    int64_t left_us = (expires_s + (int64_t)policy->rules.leeway_s) * 1000000 - eg_wall_us();
+    int64_t left_us = expires_s * 1000000 - eg_wall_us();
     return left_us > 0 ? ((uint64_t)left_us + 999) / 1000 : 0;
 }

@@ -375,6 +375,17 @@ void eg_polls_answer(struct eg_worker_set *set)
         answer_now(LIST_FIRST(&set->polls));
 }
 
+void eg_polls_heed_tokens(struct eg_worker_set *set)
+{
+    struct eg_poll *poll = LIST_FIRST(&set->polls);
+    while (poll) {
+        struct eg_poll *next = LIST_NEXT(poll, entry);
+        if (eg_identity_left_ms(poll->subscription->exchange->grants, set->worker->policy) == 0)
+            answer_now(poll);
+        poll = next;
+    }
+}
+
 void eg_polls_answer_log(struct eg_worker_set *set)
 {
     struct eg_poll *poll = LIST_FIRST(&set->polls);

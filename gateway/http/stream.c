@@ -443,6 +443,14 @@ void eg_streams_end_log(struct eg_worker_set *set)
             end_stream(stream);
 }
 
+void eg_streams_heed_tokens(struct eg_worker *worker)
+{
+    struct eg_stream *stream;
+    TAILQ_FOREACH (stream, &worker->streams, entry)
+        if (eg_identity_left_ms(stream->grants, worker->policy) == 0)
+            end_stream(stream);
+}
+
 void eg_streams_close(struct eg_worker *worker)
 {
     while (!TAILQ_EMPTY(&worker->streams))

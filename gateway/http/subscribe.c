@@ -286,9 +286,13 @@ static void count_accepted(const struct eg_subscription *subscription)
         eg_gap_count(subscription->set->worker, beginning->missed.reason);
 }
 
-/* Is what it subscribes to being delivered? */
-static bool is_served(const struct eg_worker_set *set, const struct eg_hold *hold)
+/* Is what it subscribes to being delivered, and is it known whether it may? */
+static bool is_served(const struct eg_subscription *subscription)
 {
+    const struct eg_worker_set *set = subscription->set;
+    const struct eg_hold *hold = &subscription->hold;
+    if (eg_identity_is_undecided(subscription->exchange))
+        return false;
     if ((hold->live_count > 0 && !set->up) || (hold->selection && !eg_journal_tag(set->journal)[0]))
         return false;
     for (uint32_t i = 0; i < hold->count; i++) {
@@ -326,7 +330,7 @@ static bool try_to_begin(struct eg_subscription *subscription)
             return true;
         }
     }
-    if (!is_served(subscription->set, hold))
+    if (!is_served(subscription))
         return false;
     int error = decide(subscription);
     if (error == -EAGAIN)
@@ -366,6 +370,22 @@ void eg_subscribe_retry(struct eg_worker_set *set)
     while (subscription) {
         struct eg_subscription *next = TAILQ_NEXT(subscription, entry);
         try_to_begin(subscription);
+        subscription = next;
+    }
+}
+
+void eg_subscribe_heed_tokens(struct eg_worker_set *set)
+{
+    struct eg_subscription *subscription = TAILQ_FIRST(&set->pending);
+    while (subscription) {
+        struct eg_subscription *next = TAILQ_NEXT(subscription, entry);
+        struct eg_exchange *exchange = subscription->exchange;
+        if (eg_identity_left_ms(exchange->grants, set->worker->policy) == 0) {
+            eg_subscription_free(subscription);
+            eg_identity_expired(exchange);
+        } else {
+            try_to_begin(subscription);
+        }
         subscription = next;
     }
 }

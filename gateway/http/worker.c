@@ -284,6 +284,26 @@ void eg_worker_drain(struct eg_worker *worker)
     eg_mailbox_post(&worker->mailbox, &worker->drain_message);
 }
 
+static void heed_revocations(struct eg_message *message, void *context)
+{
+    struct eg_worker *worker = context;
+    (void)message;
+    atomic_store(&worker->heeding, false); /* first: what is revoked from now on sends another message */
+    eg_streams_heed_tokens(worker);
+    for (uint32_t i = 0; i < worker->set_count; i++) {
+        eg_polls_heed_tokens(&worker->sets[i]);
+        eg_subscribe_heed_tokens(&worker->sets[i]);
+    }
+}
+
+void eg_worker_heed_revocations(struct eg_worker *worker)
+{
+    if (atomic_exchange(&worker->heeding, true))
+        return;
+    worker->revocations_message.deliver = heed_revocations;
+    eg_mailbox_post(&worker->mailbox, &worker->revocations_message);
+}
+
 struct new_settings {
     struct eg_message message;
     struct eg_settings settings;

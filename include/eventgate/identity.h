@@ -47,9 +47,13 @@ void eg_identity_refuse_channel(struct eg_exchange *exchange, enum eg_right righ
 /* What the answer says to browsers of other origins. */
 struct eg_cors_headers eg_identity_cors(struct eg_exchange *exchange);
 
-/* How long the token that gave these grants is still good, in ms; UINT64_MAX without an end. 0: it has ended. */
+/* How long the token that gave these grants is still good, in ms; UINT64_MAX without an end. 0: it has expired, or been
+ * revoked. */
 uint64_t eg_identity_left_ms(const struct eg_grants *grants, const struct eg_policy *policy);
-/* Answers that the token has expired while it waited. */
+/* Answers that the token has expired, or been revoked, while it waited. */
 void eg_identity_expired(struct eg_exchange *exchange);
+
+/* Has it to wait until the revocations have been read for the first time, to know whether its token is good? */
+bool eg_identity_is_undecided(const struct eg_exchange *exchange);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "eventgate/config.h"
 #include "eventgate/cors.h"
+#include "eventgate/revocations.h"
 #include "eventgate/token.h"
 
 struct eg_policy {
@@ -25,6 +26,7 @@ struct eg_policy {
     struct eg_grants *nobody;     /* what one has without a token, beside `anonymous` */
     struct eg_grants **anonymous; /* one a set */
     size_t set_count;
+    struct eg_revocations *revocations; /* borrowed; set before it is shared; NULL: none */
 };
 
 /* The text of a file of keys, and the algorithm that it is bound to, or NULL. Borrowed. */

@@ -1,7 +1,7 @@
 /*
  * The PostgreSQL side of the gateway: one thread, with all that each set needs of the database (listener, publisher,
- * and for durable channels the log's reader, pager, appender and keeper), and the mailbox through which the workers ask
- * it.
+ * for durable channels the log's reader, pager, appender and keeper, and the reader of revocations), and the mailbox
+ * through which the workers ask it.
  */
 #ifndef EG_POSTGRES_SIDE_H
 #define EG_POSTGRES_SIDE_H
@@ -20,6 +20,10 @@ void eg_postgres_side_free(struct eg_postgres_side *side);
 int eg_postgres_side_start(struct eg_postgres_side *side) EG_MUST_CHECK;
 /* Stops the thread if it was started; -ETIMEDOUT: it doesn't stop. */
 int eg_postgres_side_stop(struct eg_postgres_side *side) EG_MUST_CHECK;
+
+/* Begins to read the revocations of each set that has some, unless that has begun: from now on they are awaited. 0 or
+ * -ENOMEM. Main thread. */
+int eg_postgres_side_read_revocations(struct eg_postgres_side *side) EG_MUST_CHECK;
 
 /* The functions of the workers' port, see there. Any thread. */
 void eg_postgres_side_want(struct eg_postgres_side *side, uint32_t set, uint32_t worker, const char *name,

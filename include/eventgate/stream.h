@@ -29,6 +29,9 @@ void eg_streams_end(struct eg_worker *worker);
 /* Ends those of a set that have durable channels: they come back, with their cursors. */
 void eg_streams_end_log(struct eg_worker_set *set);
 
+/* Ends those whose token isn't good any more. */
+void eg_streams_heed_tokens(struct eg_worker *worker);
+
 /* Closes all streams at once. */
 void eg_streams_close(struct eg_worker *worker);
 

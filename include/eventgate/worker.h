@@ -17,6 +17,7 @@
 #include "eventgate/metrics.h"
 #include "eventgate/publication.h"
 #include "eventgate/rate_limits.h"
+#include "eventgate/revocations.h"
 #include "eventgate/server.h"
 #include "eventgate/set_status.h"
 #include "eventgate/subscribers.h"
@@ -53,6 +54,7 @@ struct eg_worker_shared {
     struct eg_policy *policy;       /* at the start; the workers' own is theirs */
     struct eg_set_status *statuses; /* one a set */
     struct eg_intake_counts *counts;
+    struct eg_revocations *revocations;
     struct eg_budget bodies;
     struct eg_rate_limits *rates[2]; /* by enum eg_rate_kind */
     struct eg_worker_port port;
@@ -100,7 +102,8 @@ struct eg_worker {
     size_t page_bytes;                                  /* made of pages of the log in this turn */
     TAILQ_HEAD(eg_stream_list, eg_stream) streams;      /* by the time of their next heartbeat */
     struct eg_timer heartbeat;
-    struct eg_message drain_message;
+    struct eg_message drain_message, revocations_message;
+    _Atomic bool heeding; /* the second one is under way */
     struct eg_timer drain_deadline;
     bool draining;
     bool drained; /* the port has been told */
@@ -124,6 +127,9 @@ void eg_worker_drain(struct eg_worker *worker);
 /* New settings (copied), and a new policy (of which it takes a reference). 0 or -ENOMEM. */
 int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *settings,
                         struct eg_policy *policy) EG_MUST_CHECK;
+
+/* Tokens may have been revoked: ends what such ones opened. Any thread. */
+void eg_worker_heed_revocations(struct eg_worker *worker);
 
 /* Answers /channels, /sets, /livez, /readyz, /healthz and /metrics. */
 void eg_admin_handle(struct eg_worker *worker, struct eg_exchange *exchange);

@@ -131,8 +131,8 @@ static void how_long_a_token_is_good(void **state)
         int64_t expires_s;
         uint64_t least_ms, most_ms;
     } rows[] = {{now_s - 20, 0, 0},
-                {now_s - 5, 1, 5000},
-                {now_s + 60, 60000, 70000},
+                {now_s, 0, 0}, /* the leeway is the token's, which has given it to its grants */
+                {now_s + 60, 50000, 60000},
                 {EG_GRANTS_NEVER, UINT64_MAX, UINT64_MAX},
                 {INT64_MAX / 2, UINT64_MAX, UINT64_MAX},
                 {0, 0, 0}};
@@ -145,6 +145,21 @@ static void how_long_a_token_is_good(void **state)
     assert_true(eg_identity_left_ms(NULL, NULL) == UINT64_MAX);
 }
 
+static void a_revoked_token_is_good_no_longer(void **state)
+{
+    struct eg_revocations *revocations = eg_revocations_new();
+    const struct eg_policy policy = {.revocations = revocations};
+    struct eg_grants *grants = eg_grants_new((struct eg_bytes){"ann", 3}, 10, EG_GRANTS_NEVER);
+    int database = eg_revocations_expect(revocations);
+    (void)state;
+    assert_true(eg_identity_left_ms(grants, &policy) == UINT64_MAX);
+    assert_int_equal(eg_revocations_set(revocations, database, (struct eg_bytes){"ann", 3}, 11000000), 0);
+    assert_int_equal(eg_identity_left_ms(grants, &policy), 0);
+    assert_true(eg_identity_left_ms(NULL, &policy) == UINT64_MAX);
+    eg_grants_unref(grants);
+    eg_revocations_free(revocations);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +168,7 @@ int main(void)
         cmocka_unit_test(what_everybody_may_is_of_its_set),
         cmocka_unit_test(who_may_ask_what_operators_ask),
         cmocka_unit_test(how_long_a_token_is_good),
+        cmocka_unit_test(a_revoked_token_is_good_no_longer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
