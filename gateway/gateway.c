@@ -24,8 +24,14 @@
 #include "eventgate/postgres_side.h"
 #include "eventgate/worker.h"
 
-/* Descriptors beside the clients' connections: listening sockets, loops, PostgreSQL, and streams being taken. */
-#define RESERVED_DESCRIPTORS UINT64_C(512)
+/* Descriptors beside the clients' connections: of the process, of a set (its connections to PostgreSQL, each with
+ * another while it is being made), and of a worker (its loop, libmicrohttpd's) beside its listening sockets. */
+#define OWN_DESCRIPTORS UINT64_C(32)
+#define SET_DESCRIPTORS UINT64_C(16)
+#define WORKER_DESCRIPTORS UINT64_C(8)
+/* A stream has two while it is being taken: so many, or a quarter, may be at the same time. */
+#define TAKING_DESCRIPTORS UINT64_C(512)
+#define LEAST_CONNECTIONS UINT64_C(16)
 
 enum { EXIT_CONFIGURATION = 2 };
 
@@ -183,19 +189,33 @@ static void log_change(void *context, const char *option, bool now)
         eg_log(EG_LOG_WARN, "changed in the configuration, takes effect after a restart", EG_LOG_STR("option", option));
 }
 
-/* No more connections than there are descriptors for. */
-static void fit_connections(struct eg_settings *settings)
+static uint64_t reserved_descriptors(const struct eg_config *config)
+{
+    return OWN_DESCRIPTORS + config->set_count * SET_DESCRIPTORS +
+           config->workers * (WORKER_DESCRIPTORS + config->listen.count + config->admin_listen.count);
+}
+
+/* No more connections than there are descriptors for, beside those that PostgreSQL's connections need at any time.
+ * -EMFILE: there are none for clients. */
+static int fit_connections(struct eg_config *config)
 {
     struct rlimit limit;
+    uint64_t reserved = reserved_descriptors(config);
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    uint64_t room =
-        limit.rlim_cur > 2 * RESERVED_DESCRIPTORS ? limit.rlim_cur - RESERVED_DESCRIPTORS : limit.rlim_cur / 2;
-    if (settings->max_connections <= room)
-        return;
+        return 0;
+    if (limit.rlim_cur < reserved + LEAST_CONNECTIONS) {
+        eg_log(EG_LOG_ERROR, "the limit of open files is too low (ulimit -n)", EG_LOG_INT("open_files", limit.rlim_cur),
+               EG_LOG_INT("needed", reserved + LEAST_CONNECTIONS));
+        return -EMFILE;
+    }
+    uint64_t room = limit.rlim_cur - reserved;
+    room -= room / 4 < TAKING_DESCRIPTORS ? room / 4 : TAKING_DESCRIPTORS;
+    if (config->settings.max_connections <= room)
+        return 0;
     eg_log(EG_LOG_WARN, "max_connections lowered to what the limit of open files allows (ulimit -n)",
            EG_LOG_INT("max_connections", room), EG_LOG_INT("open_files", limit.rlim_cur));
-    settings->max_connections = (uint32_t)room;
+    config->settings.max_connections = (uint32_t)room;
+    return 0;
 }
 
 /* Without keys everybody may do everything: is there anybody beside those on this machine? */
@@ -221,7 +241,8 @@ static void use(struct gateway *gateway, struct eg_config *loaded, struct eg_pol
         eg_log(EG_LOG_ERROR, "no memory for reading revocations");
     eg_config_reload(config, loaded, &config->settings, log_change, NULL);
     eg_config_adopt(config, loaded);
-    fit_connections(&config->settings);
+    if (fit_connections(config) != 0)
+        config->settings.max_connections = LEAST_CONNECTIONS;
     eg_log_configure(config->settings.log_level, config->log_format);
     for (uint32_t i = 0; i < gateway->shared.worker_count; i++)
         if (eg_worker_configure(gateway->workers[i], &config->settings, policy) != 0)
@@ -449,8 +470,9 @@ int eg_gateway_run(struct eg_config *config, int argc, char *const *argv, char *
         eg_log(EG_LOG_ERROR, "cannot start", EG_LOG_STR("error", strerror(-error)));
     } else {
         raise_descriptor_limit();
-        fit_connections(&config->settings);
-        error = start(&gateway);
+        error = fit_connections(config);
+        if (!error)
+            error = start(&gateway);
         if (!error)
             eg_loop_run(gateway.loop);
         stop_threads(&gateway);

@@ -29,6 +29,13 @@ bool eg_json_valid(const char *data, size_t length)
     return true;
 }
 
+const char *eg_json_problem(const char *data, size_t length)
+{
+    json_error_t error = {.text = ""};
+    json_decref(json_loadb(data, length, DECODE_FLAGS, &error));
+    return json_error_code(&error) == json_error_stack_overflow ? EG_JSON_TOO_DEEP : "isn't (RFC 8259)";
+}
+
 void eg_json_add_one_line(struct eg_buffer *buffer, const char *data, size_t length)
 {
     char *to = eg_buffer_reserve(buffer, length);

@@ -194,6 +194,10 @@ static int too_many(size_t max_items, struct eg_error *error)
 static int not_json(const json_error_t *json_error, size_t line, struct eg_error *error)
 {
     error->sqlstate[0] = '\0';
+    if (json_error_code(json_error) == json_error_stack_overflow) {
+        snprintf(error->sentence, sizeof(error->sentence), "The batch " EG_JSON_TOO_DEEP ". Nothing was published.");
+        return -EINVAL;
+    }
     snprintf(error->sentence, sizeof(error->sentence),
              "The batch is not valid JSON%s: %s (line %zu, column %d). Nothing was published.",
              line ? " in each line" : " (an array of items)", json_error->text, line ? line : (size_t)json_error->line,

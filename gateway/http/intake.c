@@ -26,6 +26,7 @@
 
 #define ACCEPTS_PER_TURN 16
 #define DISCARDS_MAX 16
+#define REST_MS 100u
 #define WAIT_KINDS EG_CLIENT_WAITS_NOT
 
 struct intake_socket {
@@ -33,6 +34,7 @@ struct intake_socket {
     struct eg_intake *intake;
     int fd;
     bool admin;
+    uint32_t events;
     LIST_ENTRY(intake_socket) entry;
 };
 
@@ -48,7 +50,8 @@ struct eg_intake {
     LIST_HEAD(, eg_client) clients;
     struct wait_list waiting[WAIT_KINDS];
     struct eg_timer timer;
-    int reserve_fd; /* given up for a moment to accept and refuse when there are no descriptors left */
+    struct eg_timer rest; /* runs while the listening sockets are left alone */
+    int reserve_fd;       /* given up for a moment to accept and refuse when there are no descriptors left */
     bool draining;
 };
 
@@ -452,6 +455,29 @@ static void welcome(struct intake_socket *socket, int fd, union eg_address *addr
     }
 }
 
+/* Leaves the listening sockets alone for a moment: nothing can be accepted, and they would wake the loop for ever. */
+static void rest(struct eg_intake *intake)
+{
+    struct intake_socket *socket;
+    if (intake->rest.heap_index != 0 ||
+        eg_timer_set(intake->loop, &intake->rest, eg_loop_now_ms(intake->loop) + REST_MS) != 0)
+        return;
+    eg_log(EG_LOG_WARN, "no descriptors or memory for new connections");
+    LIST_FOREACH (socket, &intake->sockets, entry)
+        eg_loop_remove(intake->loop, socket->fd, &socket->watch);
+}
+
+static void rest_is_over(struct eg_timer *timer)
+{
+    struct eg_intake *intake = EG_CONTAINER_OF(timer, struct eg_intake, rest);
+    struct intake_socket *socket;
+    LIST_FOREACH (socket, &intake->sockets, entry)
+        if (eg_loop_add(intake->loop, socket->fd, socket->events, &socket->watch) != 0) {
+            rest(intake);
+            return;
+        }
+}
+
 /* No descriptor is left: gives up the reserve for a moment, so that the client is told instead of waiting for ever. */
 static void refuse_without_descriptors(struct eg_intake *intake, int listening_fd)
 {
@@ -461,6 +487,8 @@ static void refuse_without_descriptors(struct eg_intake *intake, int listening_f
     if (fd >= 0)
         turn_away(intake, fd, EG_PROBLEM_OVERLOADED, "The gateway is out of file descriptors. Try again later.",
                   EG_METRIC_LIMIT_CONNECTIONS);
+    else if (errno == EMFILE || errno == ENFILE)
+        rest(intake);
     intake->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -479,6 +507,8 @@ static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
             refuse_without_descriptors(intake, socket->fd);
             return;
         } else if (errno != ECONNABORTED && errno != EINTR) {
+            if (errno == ENOBUFS || errno == ENOMEM)
+                rest(intake);
             return;
         }
     }
@@ -493,8 +523,8 @@ int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket 
     socket->fd = listening->fd;
     socket->admin = listening->admin;
     socket->watch.ready = socket_ready;
-    uint32_t shared = listening->worker < 0 ? EPOLLEXCLUSIVE : 0;
-    int error = eg_loop_add(intake->loop, socket->fd, EPOLLIN | shared, &socket->watch);
+    socket->events = EPOLLIN | (listening->worker < 0 ? (uint32_t)EPOLLEXCLUSIVE : 0);
+    int error = eg_loop_add(intake->loop, socket->fd, socket->events, &socket->watch);
     if (error) {
         free(socket);
         return error;
@@ -538,6 +568,7 @@ struct eg_intake *eg_intake_new(struct eg_loop *loop, const struct eg_settings *
     intake->metrics = metrics;
     intake->hooks = hooks;
     intake->timer.fire = deadlines_due;
+    intake->rest.fire = rest_is_over;
     intake->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     LIST_INIT(&intake->sockets);
     LIST_INIT(&intake->clients);
@@ -552,6 +583,7 @@ void eg_intake_free(struct eg_intake *intake)
         return;
     eg_intake_stop(intake);
     eg_timer_cancel(intake->loop, &intake->timer);
+    eg_timer_cancel(intake->loop, &intake->rest);
     if (intake->reserve_fd >= 0)
         close(intake->reserve_fd);
     free(intake);

@@ -193,6 +193,14 @@ static bool read_durable_body(struct eg_exchange *exchange, enum eg_body_kind ki
     return !memory->failed;
 }
 
+static void refuse_json(struct eg_exchange *exchange, struct eg_bytes body)
+{
+    char detail[160];
+    snprintf(detail, sizeof(detail), "The body says that it is JSON, and it %s. Mend it, or send it as text/plain.",
+             eg_json_problem(body.data, body.length));
+    refuse(exchange, EG_PROBLEM_BAD_BODY, detail);
+}
+
 /* Answers and returns false if the body cannot be what it says. */
 static bool body_fits(struct eg_exchange *exchange, struct eg_bytes body, enum eg_body_kind *ret_kind)
 {
@@ -204,8 +212,7 @@ static bool body_fits(struct eg_exchange *exchange, struct eg_bytes body, enum e
         refuse(exchange, EG_PROBLEM_UNSUPPORTED_TYPE,
                "NDJSON is for batches: POST it to /events. Here, send one event as application/json or text/plain.");
     else if (*ret_kind == EG_BODY_JSON && exchange->route == EG_ROUTE_CHANNEL && !eg_json_valid(body.data, body.length))
-        refuse(exchange, EG_PROBLEM_BAD_BODY,
-               "The body says that it is JSON, and it isn't (RFC 8259). Mend it, or send it as text/plain.");
+        refuse_json(exchange, body);
     else
         return true;
     return false;

@@ -8,6 +8,15 @@
 
 #include "eventgate/utf8.h"
 
+/* Does a control character begin here (Unicode's Cc: below U+0020, U+007F to U+009F)? Separators of lines and
+ * paragraphs (U+2028, U+2029) are none: nothing takes them for the end of a line in JSON, SSE, or a header. */
+static bool is_control(struct eg_bytes text, size_t at)
+{
+    unsigned char byte = (unsigned char)text.data[at];
+    unsigned char next = at + 1 < text.length ? (unsigned char)text.data[at + 1] : 0;
+    return byte < 0x20 || byte == 0x7f || (byte == 0xc2 && next >= 0x80 && next <= 0x9f);
+}
+
 static int check_text(struct eg_bytes text, const char *what, size_t most, struct eg_refusal *refusal)
 {
     if (text.length == 0)
@@ -16,7 +25,7 @@ static int check_text(struct eg_bytes text, const char *what, size_t most, struc
     if (text.length > most)
         return eg_refuse(refusal, EG_PROBLEM_BAD_PARAMETER, "The %s is longer than %zu bytes.", what, most);
     for (size_t i = 0; i < text.length; i++)
-        if ((unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f)
+        if (is_control(text, i))
             return eg_refuse(refusal, EG_PROBLEM_BAD_PARAMETER, "The %s has a control character.", what);
     if (!eg_utf8_valid(text.data, text.length))
         return eg_refuse(refusal, EG_PROBLEM_BAD_PARAMETER, "The %s is not UTF-8.", what);

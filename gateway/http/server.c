@@ -146,17 +146,34 @@ void eg_exchange_reply(struct eg_exchange *exchange, unsigned status, const char
     answer(exchange, status, response);
 }
 
+/* There is no descriptor for a stream whose head is out: all that is left is to end it. completed() tells the owner. */
+static ssize_t give_up_stream(const struct eg_exchange *exchange, char *buffer, size_t room)
+{
+    const struct eg_server_options *options = &exchange->server->options;
+    eg_log(EG_LOG_WARN, "no descriptor for a stream", EG_LOG_STR("request", exchange->id),
+           EG_LOG_STR("error", strerror(errno)));
+    eg_metrics_add(options->metrics, EG_METRIC_LIMIT_CONNECTIONS, 1);
+    struct eg_buffer frame = EG_BUFFER_INIT;
+    if (exchange->event_stream)
+        eg_frame_add_retry(&frame, eg_jitter_ms(options->settings->retry_ms, 50));
+    ssize_t length = MHD_CONTENT_READER_END_OF_STREAM;
+    if (!frame.failed && frame.length > 0 && frame.length <= room) {
+        memcpy(buffer, frame.data, frame.length);
+        length = (ssize_t)frame.length;
+    }
+    eg_buffer_done(&frame);
+    return length;
+}
+
 /* The content reader: the head is out. Takes the socket, and makes libmicrohttpd forget it. */
 static ssize_t take_socket(void *context, uint64_t position, char *buffer, size_t room)
 {
     struct eg_exchange *exchange = context;
-    (void)position, (void)buffer, (void)room;
+    if (position > 0) /* of what give_up_stream() has said */
+        return MHD_CONTENT_READER_END_OF_STREAM;
     int fd = fcntl(exchange->client->fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) {
-        eg_log(EG_LOG_WARN, "no descriptor for a stream", EG_LOG_STR("request", exchange->id),
-               EG_LOG_STR("error", strerror(errno)));
-        return MHD_CONTENT_READER_END_WITH_ERROR; /* the client sees the end; completed() tells the owner */
-    }
+    if (fd < 0)
+        return give_up_stream(exchange, buffer, room);
     eg_client_take(exchange->client, fd);
     exchange->gone = NULL;
     exchange->taken(exchange, fd);
@@ -175,6 +192,7 @@ void eg_exchange_stream(struct eg_exchange *exchange, const char *content_type,
                                                {"Connection", "close"},
                                                {NULL, NULL}};
     exchange->taken = taken;
+    exchange->event_stream = strcmp(content_type, "text/event-stream") == 0;
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, take_socket, exchange, NULL);
     /* For HEAD, 0.9.75 would send the end of a chunked body that isn't there. */

@@ -535,6 +535,32 @@ void eg_connection_free(struct eg_connection *connection)
     free(connection);
 }
 
+const char *eg_connection_loggable(const struct eg_error *error)
+{
+    static const char *const quoting[] = {"22", "23", "P0"};
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(quoting); i++)
+        if (strncmp(error->sqlstate, quoting[i], 2) == 0)
+            return NULL;
+    return error->sentence;
+}
+
+/* Puts dots in the place of what stands between quotes, all but an equals sign. */
+static void leave_out_quoted(const char *message, char *ret_text, size_t size)
+{
+    size_t length = 0;
+    while (*message && *message != '\n' && length + sizeof("\"...\"") < size) {
+        if (*message != '"') {
+            ret_text[length++] = *message++;
+            continue;
+        }
+        const char *end = strchr(message + 1, '"');
+        bool equals = strncmp(message, "\"=\"", 3) == 0;
+        length = (size_t)(stpcpy(ret_text + length, equals ? "\"=\"" : "\"...\"") - ret_text);
+        message = end ? end + 1 : "";
+    }
+    ret_text[length] = '\0';
+}
+
 int eg_connection_check_conninfo(const char *conninfo, struct eg_error *ret_error)
 {
     char *message = NULL;
@@ -544,7 +570,7 @@ int eg_connection_check_conninfo(const char *conninfo, struct eg_error *ret_erro
         return 0;
     }
     ret_error->sqlstate[0] = '\0';
-    first_line(message ? message : "out of memory", ret_error->sentence, sizeof(ret_error->sentence));
+    leave_out_quoted(message ? message : "out of memory", ret_error->sentence, sizeof(ret_error->sentence));
     PQfreemem(message);
     return -EINVAL;
 }

@@ -354,7 +354,7 @@ static void finish_read(struct eg_log_pager *pager)
     if (read->failed)
         eg_log(EG_LOG_WARN, "PostgreSQL refuses a page of the log", EG_LOG_STR("set", pager->set->name),
                EG_LOG_INT("after", read->after), EG_LOG_STR("sqlstate", read->error.sqlstate),
-               EG_LOG_STR("error", read->error.sentence));
+               EG_LOG_STR("error", eg_connection_loggable(&read->error)));
     if (read->another) {
         pager->doubting = true;
         ask_again(pager, read);

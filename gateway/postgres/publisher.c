@@ -147,7 +147,7 @@ static void finish_group(struct eg_publisher *publisher)
     else
         eg_log(EG_LOG_WARN, "PostgreSQL refuses to publish", EG_LOG_STR("set", publisher->set->name),
                EG_LOG_INT("items", group.count), EG_LOG_STR("sqlstate", group.error.sqlstate),
-               EG_LOG_STR("error", group.error.sentence));
+               EG_LOG_STR("error", eg_connection_loggable(&group.error)));
 }
 
 /* --- sending ---------------------------------------------------------------------------------------------------------

@@ -90,7 +90,12 @@ void eg_connection_quote(struct eg_connection *connection, struct eg_buffer *sql
 /* Gives the connection up, and starts over. `problem` is a sentence. */
 void eg_connection_fail(struct eg_connection *connection, const char *problem);
 
-/* Is this a connection string that libpq understands? 0, or -EINVAL with a sentence. Any thread. */
+/* What the log may have of an error: its sentence, or NULL where PostgreSQL, or a trigger, may quote data in it
+ * (classes 22, 23, P0). Any thread. */
+const char *eg_connection_loggable(const struct eg_error *error);
+
+/* Is this a connection string that libpq understands? 0, or -EINVAL with a sentence, without what libpq quotes of it,
+ * since that may be a password. Any thread. */
 int eg_connection_check_conninfo(const char *conninfo, struct eg_error *ret_error) EG_MUST_CHECK;
 
 #endif

@@ -61,7 +61,8 @@ struct eg_intake_hooks {
  * changes it on this thread). Over max_connections (less none) or the address's limit: the connection is answered with
  * a short problem+json (503, 429; `Retry-After`) without reading, and closed. A trusted proxy's connections aren't
  * limited by its address: the requests that come over them are (eg_client_speak_for()). Out of descriptors: a reserve
- * descriptor is used to accept, answer 503 and close, so that the listening socket never spins.
+ * descriptor is used to accept, answer 503 and close, and when that fails, too, accepting rests for a
+ * moment, so that the listening socket never spins.
  */
 struct eg_intake *eg_intake_new(struct eg_loop *loop, const struct eg_settings *settings,
                                 struct eg_intake_counts *counts, struct eg_metrics *metrics,

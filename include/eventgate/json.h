@@ -9,9 +9,15 @@
 #include "eventgate/buffer.h"
 #include "eventgate/common.h"
 
+/* jansson's JSON_PARSER_MAX_DEPTH; each level of it is one of ours. */
+#define EG_JSON_TOO_DEEP "is nested more deeply than 2,048 levels"
+
 /* Is `data` one JSON text by RFC 8259, that we can carry as it is? Any value at the top; numbers of any size within a
  * double's range; at most 2,048 levels; valid UTF-8. Needs no NUL at the end. Cost: linear. Any thread. */
 bool eg_json_valid(const char *data, size_t length);
+
+/* Of a text that isn't valid: why not, as the end of a sentence ("isn't (RFC 8259)"); nothing of the text is in it. */
+const char *eg_json_problem(const char *data, size_t length);
 
 /* Appends a valid JSON text, each line break and tab outside of strings replaced by a space (so that it is one line).
  */

@@ -35,10 +35,10 @@ struct eg_exchange {
     struct eg_server *server;
     struct eg_client *client;
     union eg_address address;           /* whose request it is: the peer's, or as a trusted proxy gives it */
-    bool crowded;                       /* that address has as many connections and requests as it may have */
     char id[EG_EXCHANGE_ID_LENGTH + 1]; /* request id */
-    enum eg_method method;
+    bool crowded;                       /* that address has as many connections and requests as it may have */
     bool http_1_0;
+    enum eg_method method;
     enum eg_route route;
     struct eg_bytes channel; /* with EG_ROUTE_CHANNEL; not checked yet */
     struct eg_target target;
@@ -65,6 +65,7 @@ struct eg_exchange {
     struct eg_watch hangup; /* watches a suspended connection's socket, hangup_fd */
     int hangup_fd;
     size_t reserved_bytes; /* of the budget for bodies */
+    bool event_stream;     /* what EventSource reads */
     bool started;
     bool suspended; /* or held: answered later */
     bool held;
@@ -143,8 +144,9 @@ void eg_exchange_problem(struct eg_exchange *exchange, enum eg_problem problem, 
  * Answers 200 with a head for a stream; when it is out, `taken` is called with a descriptor of the same socket, which
  * it owns from then on (non-blocking; the client has been taken as well: exchange->client, to be freed by the stream).
  * HTTP/1.1: the head says chunked, what is sent must be chunks; HTTP/1.0: plain bytes up to the close. The exchange
- * ends when `taken` returns; its fields are still there during the call. HEAD: the head alone, `taken` isn't called,
- * but `gone` is.
+ * ends when `taken` returns; its fields are still there during the call. Without a descriptor for it `taken` isn't
+ * called, but `gone` is; the client sees the end, and EventSource a `retry:` before it. HEAD: the head alone, `taken`
+ * isn't called, but `gone` is.
  */
 void eg_exchange_stream(struct eg_exchange *exchange, const char *content_type,
                         void (*taken)(struct eg_exchange *exchange, int fd));

@@ -1,6 +1,8 @@
 """Each stated limit holds, says so, and is counted."""
 
+import json
 import re
+import urllib.parse
 
 import pytest
 
@@ -146,6 +148,117 @@ def test_time_for_a_body(start_gateway, channel):
         answer = connection.rest()
         assert answer.startswith(b"HTTP/1.1 408 ") or answer == b""
     assert limited(gateway, "body_timeout") == 1
+
+
+def test_a_body_that_drips(start_gateway, channel):
+    gateway = start_gateway("--body-timeout", "300ms").wait_ready()
+    for headers in ({"Content_Length": "1000"}, {"Transfer_Encoding": "chunked"}):
+        with Connection(gateway.address) as connection:
+            connection.request("POST", f"/channels/{channel}", **headers)
+            if "Transfer_Encoding" in headers:
+                connection.send(b"3e8\r\n")
+            until(lambda: trickle(connection), "the connection is ended although bytes keep coming")
+            answer = connection.rest()
+            assert answer.startswith(b"HTTP/1.1 408 ") or answer == b""
+    assert limited(gateway, "body_timeout") == 2
+    assert gateway.metric("eventgate_published_total") == 0
+
+
+def test_a_body_that_is_too_large_is_not_asked_for(start_gateway, channel):
+    gateway = start_gateway("--max-body", "10kB").wait_ready()
+    for target in ("/events", f"/channels/{channel}"):
+        with Connection(gateway.address) as connection:
+            connection.request("POST", target, Content_Length=str(10 * 1024 + 1), Expect="100-continue")
+            answer = connection.response()
+            assert answer.status == 413 and answer.header("connection") == "close", "and no 100 before it"
+            assert connection.is_closed()
+    with Connection(gateway.address) as connection:
+        connection.request("POST", "/nothing", Content_Length="10", Expect="100-continue")
+        assert connection.response().status == 404, "nor where nothing can be published"
+    with Connection(gateway.address) as connection:
+        connection.request("POST", f"/channels/{channel}", Content_Length="4", Expect="100-continue")
+        assert connection.head().status == 100
+        connection.send(b"1234")
+        assert connection.response().status == 202
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "br", "zstd", "compress", "identity, gzip",
+                                    "gzip, identity", "GZIP", "gzip;q=0", "*", "aes128gcm"])
+def test_bodies_that_are_compressed(gateway, channel, coding):
+    answer = gateway.publish(channel, "1", Content_Encoding=coding)
+    assert answer.status == 415 and answer.problem()[0] == "unsupported-type"
+
+
+def test_bodies_that_are_compressed_by_a_second_header(gateway, channel):
+    with Connection(gateway.address) as connection:
+        connection.send(f"POST /channels/{channel} HTTP/1.1\r\nHost: a\r\nContent-Encoding: identity\r\n"
+                        "Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\n1".encode())
+        assert connection.response().status in (400, 415)
+
+
+def nested(levels):
+    return "[" * levels + "]" * levels
+
+
+def test_nesting_of_one_event(durable_gateway, channel, durable_channel):
+    gateway = durable_gateway
+    for name in (channel, durable_channel):
+        assert gateway.publish(name, nested(2048), Content_Type="application/json").status in (201, 202)
+        for levels in (2049, 3900):
+            answer = gateway.publish(name, nested(levels), Content_Type="application/json")
+            assert answer.status == 400 and answer.problem()[0] == "bad-body" and "2,048" in answer.problem()[1]
+    answer = gateway.publish(durable_channel, "[" * 100_000, Content_Type="application/json")
+    assert answer.status == 400
+    answer = gateway.publish(durable_channel, nested(100_000))
+    assert answer.status == 201, "what doesn't say that it is JSON is text then"
+
+
+def test_nesting_in_batches(durable_gateway, channel, durable_channel):
+    for name in (channel, durable_channel):
+        for kind, form in (("application/json", "[{}]"), ("application/x-ndjson", "{}\n")):
+            for levels, status in ((2000, (201, 202)), (2049, (400,)), (100_000, (400,))):
+                body = form.replace("{}", f'{{"channel":"{name}","data":{nested(levels)}}}')
+                answer = durable_gateway.call("POST", "/events", body, Content_Type=kind)
+                assert answer.status in status, (kind, levels, answer)
+                if status == (400,):
+                    assert "2,048" in answer.problem()[1]
+
+
+def test_nesting_from_the_database(durable_gateway, postgres, channel, durable_channel):
+    """NOTIFY takes 3,999 levels, publish() what PostgreSQL's parser does: both arrive as they are, or as text."""
+    with durable_gateway.stream(f"/channels/{channel}") as live, \
+            durable_gateway.stream(f"/channels/{durable_channel}") as durable:
+        live.cursor(), durable.cursor()
+        postgres.notify(channel, nested(3999), "1")
+        assert live.event().data == nested(3999) and live.event().data == 1
+        text = "repeat('[', 3000) || repeat(']', 3000)"
+        postgres.sql(f"select eventgate.publish('{durable_channel}', ({text})::json)")
+        postgres.sql(f"select eventgate.publish('{durable_channel}', to_json(repeat('[', 100000)))")
+        assert nested(3000) in durable.next().text
+        assert durable.event().data == "[" * 100_000
+
+
+@pytest.mark.parametrize("text", ["\x01", "a\nb", "a\rb", "\t", "\x1b[31m", "\x7f", "\x80", "\x9b", "a\u0085"])
+def test_control_characters(durable_gateway, durable_channel, text):
+    quoted = urllib.parse.quote(text)
+    answers = [durable_gateway.publish(f"{durable_channel}?type={quoted}", "1"),
+               durable_gateway.get(f"/channels/{durable_channel}?wait=0&after={quoted}")]
+    for member in ("type", "key", "id"):
+        item = json.dumps({"channel": durable_channel, "data": 1, member: text})
+        answers.append(durable_gateway.call("POST", "/events", f"[{item}]", Content_Type="application/json"))
+    with Connection(durable_gateway.address) as connection:
+        connection.send(f"POST /channels/{durable_channel} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
+                        f"Idempotency-Key: a{text}b\r\n\r\n1".encode())
+        answers.append(connection.response())
+    assert [answer.status for answer in answers] == [400] * len(answers), answers
+
+
+def test_separators_of_lines_are_no_control_characters(durable_gateway, durable_channel):
+    with durable_gateway.stream(f"/channels/{durable_channel}?event=type") as stream:
+        stream.cursor()
+        assert durable_gateway.publish(f"{durable_channel}?type=a%E2%80%A8b", '"x\u2029y"').status == 201
+        event = stream.event()
+        assert event.data == "x\u2029y" and event.json()["type"] == "a\u2028b"
 
 
 def test_idle_connections_are_closed(start_gateway):

@@ -310,12 +310,30 @@ static void refuses_what_is_no_batch(void **state)
     }
 }
 
+static void it_is_said_when_it_is_the_nesting(void **state)
+{
+    char deep[5000];
+    struct eg_json_batch batch;
+    struct eg_error error;
+    (void)state;
+    memset(deep, '[', sizeof(deep));
+    assert_string_equal(eg_json_problem(deep, sizeof(deep)), EG_JSON_TOO_DEEP);
+    assert_null(strstr(eg_json_problem(deep, 2048), "nested"));
+    assert_null(strstr(eg_json_problem("", 0), "nested"));
+    assert_null(strstr(eg_json_problem("{\"secret\"", 9), "secret"));
+    for (int ndjson = 0; ndjson < 2; ndjson++) {
+        assert_int_equal(eg_json_batch_parse(deep, sizeof(deep), ndjson, 10, &batch, &error), -EINVAL);
+        assert_non_null(strstr(error.sentence, EG_JSON_TOO_DEEP));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts_json),
         cmocka_unit_test(refuses_what_is_not_json),
         cmocka_unit_test(nesting_is_bounded),
+        cmocka_unit_test(it_is_said_when_it_is_the_nesting),
         cmocka_unit_test(puts_json_on_one_line),
         cmocka_unit_test(data_keeps_its_own_bytes),
         cmocka_unit_test(data_is_there_as_json_too),

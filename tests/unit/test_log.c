@@ -115,6 +115,23 @@ static void values_that_could_be_misread_are_quoted(void **state)
                 " d=\xc2\xa0\xe2\x80\xa6\xe2\x82\xac\n");
 }
 
+static void what_a_terminal_may_obey_is_escaped(void **state)
+{
+    (void)state;
+    eg_log(EG_LOG_INFO, "x",
+           EG_LOG_STR("a", "\xc2\x9b"
+                           "31m"),
+           EG_LOG_STR("b", "1\xe2\x80\xa8"
+                           "2\xe2\x80\xa9"),
+           EG_LOG_STR("c", "\x7f"), EG_LOG_STR("d", "\xc2\xa0\xe2\x80\xa6"));
+    assert_line(" INFO  x a=\"\\u009b31m\" b=\"1\\u20282\\u2029\" c=\"\\u007f\" d=\xc2\xa0\xe2\x80\xa6\n");
+    eg_log_configure(EG_LOG_DEBUG, EG_LOG_JSON);
+    eg_log(EG_LOG_INFO, "x", EG_LOG_STR("a", "\xc2\x85\xe2\x80\xa8\x7f\xc3\xa9"));
+    char *text = written();
+    assert_non_null(strstr(text, "\"a\":\"\\u0085\\u2028\\u007f\xc3\xa9\"}\n"));
+    free(text);
+}
+
 static void a_field_without_value_is_left_out(void **state)
 {
     (void)state;
@@ -331,6 +348,7 @@ int main(void)
         CAPTURED(a_text_line),
         CAPTURED(the_time_is_utc_with_milliseconds),
         CAPTURED(values_that_could_be_misread_are_quoted),
+        CAPTURED(what_a_terminal_may_obey_is_escaped),
         CAPTURED(a_field_without_value_is_left_out),
         CAPTURED(a_json_line),
         CAPTURED(bytes_that_are_not_utf8_do_not_break_the_line),

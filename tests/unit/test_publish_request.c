@@ -17,11 +17,19 @@ static struct eg_bytes bytes(const char *text)
 
 static void types_and_keys(void **state)
 {
-    static const char *const good[] = {"a", "order.created", " with spaces ", "ünï 日本 😀", "\"quoted\"", "\xc2\x80"};
+    static const char *const good[] = {"a",          "order.created", " with spaces ", "ünï 日本 😀",
+                                       "\"quoted\"", "\xc2\xa0",      "\xe2\x80\xa8"};
     static const struct {
         const char *text, *says;
-    } bad[] = {{"", "empty"},        {"a\nb", "control"},      {"a\rb", "control"},          {"\x1f", "control"},
-               {"a\x7f", "control"}, {"caf\xe9", "not UTF-8"}, {"\xed\xa0\x80", "not UTF-8"}};
+    } bad[] = {{"", "empty"},
+               {"a\nb", "control"},
+               {"a\rb", "control"},
+               {"\x1f", "control"},
+               {"a\x7f", "control"},
+               {"\xc2\x80", "control"},
+               {"a\xc2\x9f", "control"},
+               {"caf\xe9", "not UTF-8"},
+               {"\xed\xa0\x80", "not UTF-8"}};
     (void)state;
     for (size_t i = 0; i < EG_ARRAY_LENGTH(good); i++) {
         assert_int_equal(eg_event_type_check(bytes(good[i]), &refusal), 0);
