@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eventgate/utf8.h"
+
 #define CHUNK_HEAD_SIZE 19 /* 16 hexadecimal digits, CRLF, NUL */
 
 /* --- the bytes of one event --------------------------------------------------------------------------------------- */
@@ -18,6 +20,16 @@
 static void add_bytes(struct eg_buffer *buffer, struct eg_bytes bytes)
 {
     eg_buffer_add(buffer, bytes.data, bytes.length);
+}
+
+/* U+FFFD for each byte that is no part of valid UTF-8, which a database in SQL_ASCII lets through. */
+static void add_utf8(struct eg_buffer *buffer, const char *text, size_t length)
+{
+    for (size_t valid; (valid = eg_utf8_valid_prefix(text, length)) < length; text += valid + 1, length -= valid + 1) {
+        eg_buffer_add(buffer, text, valid);
+        eg_buffer_add_string(buffer, "\xef\xbf\xbd");
+    }
+    eg_buffer_add(buffer, text, length);
 }
 
 /* A line of `data:` for each line of the payload; CR, LF and CRLF end lines. */
@@ -29,7 +41,7 @@ static void add_raw_data(struct eg_buffer *buffer, struct eg_bytes payload)
         while (stop < end && *stop != '\r' && *stop != '\n')
             stop++;
         eg_buffer_add_string(buffer, "data: ");
-        eg_buffer_add(buffer, at, (size_t)(stop - at));
+        add_utf8(buffer, at, (size_t)(stop - at));
         eg_buffer_add_string(buffer, "\n");
         if (stop == end)
             return;

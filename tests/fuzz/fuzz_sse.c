@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "eventgate/pattern.h"
+#include "eventgate/utf8.h"
 
 #define ID "0~mzxw6ytboi-7"
 
@@ -117,14 +118,29 @@ static void parser_done(struct parser *parser)
 
 /* --- what must come out of it ------------------------------------------------------------------------------------ */
 
-/* A payload as it arrives: CR and CRLF have become LF. */
+/* How long the character of valid UTF-8 is that begins here, tried byte by byte; 0 if there is none. */
+static size_t character(const char *text, size_t length)
+{
+    for (size_t tried = 1; tried <= 4 && tried <= length; tried++)
+        if (eg_utf8_valid(text, tried))
+            return tried;
+    return 0;
+}
+
+/* A payload as it arrives: CR and CRLF have become LF, and what isn't UTF-8 U+FFFD. */
 static struct eg_buffer normalised(struct eg_bytes payload)
 {
     struct eg_buffer text = EG_BUFFER_INIT;
-    for (size_t i = 0; i < payload.length; i++) {
-        if (payload.data[i] == '\r' && i + 1 < payload.length && payload.data[i + 1] == '\n')
+    for (size_t i = 0; i < payload.length;) {
+        const char *at = payload.data + i;
+        size_t length = character(at, payload.length - i);
+        i += length ? length : 1;
+        if (*at == '\r' && i < payload.length && payload.data[i] == '\n')
             continue;
-        eg_buffer_add(&text, payload.data[i] == '\r' ? "\n" : &payload.data[i], 1);
+        if (length)
+            eg_buffer_add(&text, *at == '\r' ? "\n" : at, length);
+        else
+            eg_buffer_add_string(&text, "\xef\xbf\xbd");
     }
     return text;
 }

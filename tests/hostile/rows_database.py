@@ -399,13 +399,14 @@ def not_utf8(scene):
     conninfo = scene.postgres.conninfo.replace("dbname=postgres", f"dbname={name}")
     scene.cleanup.callback(scene.postgres.sql, f"drop database {name} with (force)")
     odd = scene.launch(conninfo=conninfo, live="odd/**", durable=None).wait_ready()
-    stream = scene.stream("/channels/odd/a", gateway=odd)
-    stream.cursor()
+    streams = [scene.stream(f"/channels/odd/a?payload={payload}", gateway=odd) for payload in ("event", "raw")]
+    for stream in streams:
+        stream.cursor()
     connection = scene.postgres.connect_to(name)
     connection.set_client_encoding("SQL_ASCII")
     connection.cursor().execute(b"select pg_notify('odd/a', E'a\\xff\\xc3b')")
     connection.close()
-    assert stream.event().data == "a\ufffd\ufffdb"
+    assert streams[0].event().data == streams[1].event().text == "a\ufffd\ufffdb"
     scene.watch(scene.shared_gateway)
 
 

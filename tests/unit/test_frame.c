@@ -110,6 +110,10 @@ static void raw_has_a_line_for_each_line(void **state)
     assert_raw("\r\n", "data: \ndata: \n");
     assert_raw("\n\r", "data: \ndata: \ndata: \n");
     assert_raw("one\n", "data: one\ndata: \n");
+    assert_raw("a\xff\xc3"
+               "b\xed\xa0\x80",
+               "data: a\xef\xbf\xbd\xef\xbf\xbd"
+               "b\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\n");
     assert_raw("one\r", "data: one\ndata: \n");
     assert_raw("id: 7\n\nretry: 1", "data: id: 7\ndata: \ndata: retry: 1\n");
 }
