@@ -299,13 +299,19 @@ def statement_error(scene):
 
 
 class Forger(Proxy):
-    """A way to PostgreSQL that, when armed, lets the next commit fail: an ErrorResponse before ReadyForQuery."""
+    """A way to PostgreSQL that, when armed, answers the next command of the publishing connection with an error."""
 
     ERROR = b"SERROR\0VERROR\0C54000\0Mtoo many notifications in the NOTIFY queue\0\0"
     armed = False
 
+    def __init__(self, target):
+        self.publishing = set()
+        super().__init__(target)
+
     def _pump(self, source, destination):
         if source.getpeername() != self.target:
+            if b"publish" in source.recv(4096, socket.MSG_PEEK):  # application_name, in the first message
+                self.publishing.add(destination)
             super()._pump(source, destination)
             return
         with contextlib.suppress(OSError):
@@ -314,7 +320,7 @@ class Forger(Proxy):
                 if len(length) < 4:
                     break
                 rest = source.recv(int.from_bytes(length, "big") - 4, socket.MSG_WAITALL)
-                if kind == b"C" and self.armed and rest.startswith(b"SELECT"):
+                if kind == b"C" and self.armed and source in self.publishing and rest.startswith(b"SELECT"):
                     kind, length, rest = b"E", (4 + len(self.ERROR)).to_bytes(4, "big"), self.ERROR
                     self.armed = False
                 destination.sendall(kind + length + rest)

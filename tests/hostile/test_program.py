@@ -130,7 +130,7 @@ def test_no_other_program_is_ever_run():
 
 # Who may open a file, and how often: its name is a constant, or comes from the command line and the configuration.
 FILES_OPENED = {
-    "gateway/host/config_file.c": 1,  # the configuration
+    "gateway/host/file.c": 1,  # the configuration, keys and certificates
     "gateway/http/intake.c": 2,  # /dev/null, the reserve descriptor
     "gateway/http/admin.c": 1,  # /proc/self/statm
 }
@@ -148,7 +148,7 @@ def test_no_file_is_opened_but_the_listed_ones():
 
 # What a command may be where it is sent: a literal, a constant text, or the buffer of one of the two functions that put
 # an SQL text together (check_server: constants of settings; send_names: names quoted by PQescapeIdentifier()).
-COMMANDS = r'"|attach_sql|tail_sql|one_sql|many_sql|situation_query|eg_schema_script|sql\.data'
+COMMANDS = r'"|[a-z]+_sql\b|situation_query|eg_schema_script|sql\.data'
 ASSEMBLED = {"gateway/postgres/connection.c", "gateway/postgres/listener.c"}
 # The one format that makes a part of a command: names and numbers of our own.
 FORMATTED = {"gateway/postgres/log_query.c": 2}
@@ -183,6 +183,8 @@ def test_commands_are_constant_but_for_quoted_names():
                 command = given.split(",", position)[position].strip()
                 assert re.match(COMMANDS, command), (where, given)
                 assert not command.startswith("sql.data") or where in ASSEMBLED, (where, given)
+                if name := re.match(r"[a-z]+_sql\b", command):
+                    assert re.search(rf"^static const char {name[0]}\[\] =", path.read_text(), re.MULTILINE), (where, given)
                 found += 1
     assert found >= 12
 
