@@ -3,6 +3,7 @@
  */
 #include "eventgate/event.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -36,7 +37,10 @@ static void format_time(int64_t received_us, char ret_text[TIME_LENGTH])
 
 static void add_data(struct eg_buffer *buffer, const char *payload, size_t length)
 {
-    if (eg_json_valid(payload, length))
+    int error = eg_json_check(payload, length);
+    if (error == -ENOMEM) /* it must not become a string for that */
+        buffer->failed = true;
+    else if (!error)
         eg_json_add_one_line(buffer, payload, length);
     else
         eg_buffer_add_json_string(buffer, payload, length);

@@ -3,8 +3,12 @@
  */
 #include "eventgate/json.h"
 
+#include <errno.h>
 #include <jansson.h>
+#include <stdint.h>
 #include <string.h>
+
+#include "eventgate/scratch.h"
 
 /* ALLOW_NUL: \u0000 is valid JSON. INT_AS_REAL: integers may exceed 64 bits. Numbers beyond a double and lone
  * surrogates are refused all the same; they are then carried as text. */
@@ -18,22 +22,42 @@ static bool may_be_json(const char *data, size_t length)
     return length > 0 && *data && strchr("{[\"-0123456789tfn", *data);
 }
 
-bool eg_json_valid(const char *data, size_t length)
+/* When jansson 2.14 gets no memory in the middle of a string or a number, it goes on without the bytes that it could
+ * not keep, and past the end where one is the closing quote: it must never see an allocation fail. It keeps these
+ * functions for all threads, so before there are any. */
+__attribute__((constructor)) static void lend_scratch(void)
 {
+    json_set_alloc_funcs(eg_scratch_alloc, eg_scratch_free);
+}
+
+struct check {
+    struct eg_bytes text;
+    bool valid;
+    json_error_t error;
+};
+
+static void load(void *context)
+{
+    struct check *check = context;
+    check->valid = json_loadb(check->text.data, check->text.length, DECODE_FLAGS, &check->error) != NULL;
+}
+
+int eg_json_check(const char *data, size_t length)
+{
+    struct check check = {.text = {data, length}};
     if (!may_be_json(data, length) || memchr(data, '\0', length)) /* jansson passes over a NUL at the end */
-        return false;
-    json_t *value = json_loadb(data, length, DECODE_FLAGS, NULL);
-    if (!value)
-        return false;
-    json_decref(value);
-    return true;
+        return -EINVAL;
+    if (!eg_scratch_run(SIZE_MAX, load, &check))
+        return -ENOMEM;
+    return check.valid ? 0 : -EINVAL;
 }
 
 const char *eg_json_problem(const char *data, size_t length)
 {
-    json_error_t error = {.text = ""};
-    json_decref(json_loadb(data, length, DECODE_FLAGS, &error));
-    return json_error_code(&error) == json_error_stack_overflow ? EG_JSON_TOO_DEEP : "isn't (RFC 8259)";
+    struct check check = {.text = {data, length}};
+    bool too_deep = eg_scratch_run(SIZE_MAX, load, &check) && !check.valid &&
+                    json_error_code(&check.error) == json_error_stack_overflow;
+    return too_deep ? EG_JSON_TOO_DEEP : "isn't (RFC 8259)";
 }
 
 void eg_json_add_one_line(struct eg_buffer *buffer, const char *data, size_t length)

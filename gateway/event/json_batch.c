@@ -3,15 +3,19 @@
  *
  * jansson decides what is valid and what the strings mean, but keeps no text of numbers; so the text of "data" is cut
  * from the body itself. The scanner that finds it runs over text that jansson has accepted, so it only has to know
- * strings and nesting.
+ * strings and nesting. All of it is one run of the scratch pad, since jansson doesn't bear a failed allocation (see
+ * json.c); the batch itself is not in it.
  */
 #include "eventgate/json.h"
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "eventgate/scratch.h"
 
 #define DECODE_FLAGS (JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL)
 
@@ -216,7 +220,7 @@ static int has_nul(struct eg_error *error)
 static int read_array(struct scan *scan, size_t max_items, struct eg_json_batch *batch, struct eg_error *error)
 {
     json_error_t json_error;
-    json_t *array = json_loadb(scan->at, (size_t)(scan->end - scan->at), DECODE_FLAGS, &json_error);
+    const json_t *array = json_loadb(scan->at, (size_t)(scan->end - scan->at), DECODE_FLAGS, &json_error);
     if (!array)
         return not_json(&json_error, 0, error);
     int result = 0;
@@ -233,7 +237,6 @@ static int read_array(struct scan *scan, size_t max_items, struct eg_json_batch 
         skip_space(scan);
         scan->at++; /* , or ] */
     }
-    json_decref(array);
     return result;
 }
 
@@ -255,27 +258,42 @@ static int read_lines(struct scan *scan, size_t max_items, struct eg_json_batch 
             return not_json(&json_error, line, error);
         struct eg_json_batch_item *item = add_item(batch);
         result = item ? read_item(&one, object, batch->count, item, error) : -ENOMEM;
-        json_decref(object);
     }
     return result;
+}
+
+struct reading {
+    struct scan scan;
+    bool ndjson;
+    size_t max_items;
+    struct eg_json_batch batch;
+    struct eg_error *error;
+    int result;
+};
+
+static void read_batch(void *context)
+{
+    struct reading *reading = context;
+    reading->result = (reading->ndjson ? read_lines : read_array)(&reading->scan, reading->max_items, &reading->batch,
+                                                                  reading->error);
+    if (!reading->result && reading->batch.count == 0)
+        reading->result = problem(reading->error, 1, "is missing");
 }
 
 int eg_json_batch_parse(const char *body, size_t length, bool ndjson, size_t max_items, struct eg_json_batch *ret_batch,
                         struct eg_error *ret_error)
 {
-    struct eg_json_batch batch = {NULL, 0};
-    struct scan scan = {body, body + length};
+    struct reading reading = {
+        .scan = {body, body + length}, .ndjson = ndjson, .max_items = max_items, .error = ret_error};
     if (memchr(body, '\0', length))
         return has_nul(ret_error);
-    int result =
-        ndjson ? read_lines(&scan, max_items, &batch, ret_error) : read_array(&scan, max_items, &batch, ret_error);
-    if (!result && batch.count == 0)
-        result = problem(ret_error, 1, "is missing");
-    if (result)
-        eg_json_batch_done(&batch);
+    if (!eg_scratch_run(SIZE_MAX, read_batch, &reading))
+        reading.result = -ENOMEM;
+    if (reading.result)
+        eg_json_batch_done(&reading.batch);
     else
-        *ret_batch = batch;
-    return result;
+        *ret_batch = reading.batch;
+    return reading.result;
 }
 
 void eg_json_batch_done(struct eg_json_batch *batch)

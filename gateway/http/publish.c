@@ -180,7 +180,12 @@ static bool read_durable_options(struct eg_exchange *exchange, struct eg_posting
 static bool read_durable_body(struct eg_exchange *exchange, enum eg_body_kind kind, struct eg_bytes body,
                               struct eg_buffer *memory, struct eg_bytes *ret_data)
 {
-    if (kind == EG_BODY_JSON || (kind == EG_BODY_UNSAID && eg_json_valid(body.data, body.length))) {
+    int unfit = kind == EG_BODY_JSON ? 0 : kind == EG_BODY_UNSAID ? eg_json_check(body.data, body.length) : -EINVAL;
+    if (unfit == -ENOMEM) {
+        eg_posting_no_memory(exchange);
+        return false;
+    }
+    if (!unfit) {
         *ret_data = body;
         return true;
     }
@@ -193,12 +198,19 @@ static bool read_durable_body(struct eg_exchange *exchange, enum eg_body_kind ki
     return !memory->failed;
 }
 
-static void refuse_json(struct eg_exchange *exchange, struct eg_bytes body)
+/* Answers and returns false if the body isn't the JSON that it says it is. */
+static bool is_json(struct eg_exchange *exchange, struct eg_bytes body)
 {
     char detail[160];
-    snprintf(detail, sizeof(detail), "The body says that it is JSON, and it %s. Mend it, or send it as text/plain.",
-             eg_json_problem(body.data, body.length));
-    refuse(exchange, EG_PROBLEM_BAD_BODY, detail);
+    int error = eg_json_check(body.data, body.length);
+    if (error == -ENOMEM) {
+        eg_posting_no_memory(exchange);
+    } else if (error) {
+        snprintf(detail, sizeof(detail), "The body says that it is JSON, and it %s. Mend it, or send it as text/plain.",
+                 eg_json_problem(body.data, body.length));
+        refuse(exchange, EG_PROBLEM_BAD_BODY, detail);
+    }
+    return !error;
 }
 
 /* Answers and returns false if the body cannot be what it says. */
@@ -211,10 +223,8 @@ static bool body_fits(struct eg_exchange *exchange, struct eg_bytes body, enum e
     else if (*ret_kind == EG_BODY_NDJSON && exchange->route == EG_ROUTE_CHANNEL)
         refuse(exchange, EG_PROBLEM_UNSUPPORTED_TYPE,
                "NDJSON is for batches: POST it to /events. Here, send one event as application/json or text/plain.");
-    else if (*ret_kind == EG_BODY_JSON && exchange->route == EG_ROUTE_CHANNEL && !eg_json_valid(body.data, body.length))
-        refuse_json(exchange, body);
     else
-        return true;
+        return *ret_kind != EG_BODY_JSON || exchange->route != EG_ROUTE_CHANNEL || is_json(exchange, body);
     return false;
 }
 

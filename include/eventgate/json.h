@@ -13,8 +13,9 @@
 #define EG_JSON_TOO_DEEP "is nested more deeply than 2,048 levels"
 
 /* Is `data` one JSON text by RFC 8259, that we can carry as it is? Any value at the top; numbers of any size within a
- * double's range; at most 2,048 levels; valid UTF-8. Needs no NUL at the end. Cost: linear. Any thread. */
-bool eg_json_valid(const char *data, size_t length);
+ * double's range; at most 2,048 levels; valid UTF-8. Needs no NUL at the end. 0: it is. -EINVAL: it isn't. -ENOMEM:
+ * that could not be found out. Cost: linear. Any thread. */
+int eg_json_check(const char *data, size_t length) EG_MUST_CHECK;
 
 /* Of a text that isn't valid: why not, as the end of a sentence ("isn't (RFC 8259)"); nothing of the text is in it. */
 const char *eg_json_problem(const char *data, size_t length);
