@@ -419,6 +419,16 @@ static void take_results(struct eg_connection *connection)
     pass_notifications(connection);
 }
 
+/* libpq 15 drops a notification for which it gets no memory, and tells nobody: it isn't let near one without. */
+static bool has_memory_for_notifications(const struct eg_connection *connection)
+{
+    if (!connection->hooks.drained) /* they are no more than hints here */
+        return true;
+    void *volatile memory = malloc(EG_NOTIFICATIONS_MEMORY_BYTES);
+    free(memory);
+    return memory != NULL;
+}
+
 static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
 {
     struct eg_connection *connection = EG_CONTAINER_OF(watch, struct eg_connection, watch);
@@ -427,6 +437,10 @@ static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
     if (!connection->conn)
         return;
     bool alive = PQconsumeInput(connection->conn) == 1;
+    if (!has_memory_for_notifications(connection)) {
+        fail(connection, "out of memory for notifications");
+        return;
+    }
     /* What came before the end counts. */
     take_results(connection);
     if (connection->conn && (!alive || PQstatus(connection->conn) != CONNECTION_OK))

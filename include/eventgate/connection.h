@@ -14,6 +14,9 @@
 #include "eventgate/config.h"
 #include "eventgate/loop.h"
 
+/* What is seen to be free before libpq looks for notifications in what it has read. */
+#define EG_NOTIFICATIONS_MEMORY_BYTES 65536u
+
 struct eg_connection;
 
 struct pg_result;
