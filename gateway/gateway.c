@@ -68,14 +68,15 @@ static struct eg_postgres_side *postgres_of(void *context)
     return ((struct gateway *)context)->postgres;
 }
 
-static void want(void *context, uint32_t set, uint32_t worker, const char *name, size_t length, uint64_t number)
+static int want(void *context, uint32_t set, uint32_t worker, const char *name, size_t length, uint64_t number,
+                void **ret_unwant)
 {
-    eg_postgres_side_want(postgres_of(context), set, worker, name, length, number);
+    return eg_postgres_side_want(postgres_of(context), set, worker, name, length, number, ret_unwant);
 }
 
-static void unwant(void *context, uint32_t set, uint32_t worker, const char *name, size_t length)
+static void unwant(void *context, void *unwant)
 {
-    eg_postgres_side_want(postgres_of(context), set, worker, name, length, 0);
+    eg_postgres_side_unwant(postgres_of(context), unwant);
 }
 
 static int admit(void *context, uint32_t set, bool durable, size_t items, size_t bytes)
@@ -93,9 +94,9 @@ static void publish(void *context, struct eg_publication *publication)
     eg_postgres_side_publish(postgres_of(context), publication);
 }
 
-static void look(void *context, uint32_t set, uint32_t worker, uint64_t number)
+static int look(void *context, uint32_t set, uint32_t worker, uint64_t number)
 {
-    eg_postgres_side_look(postgres_of(context), set, worker, number);
+    return eg_postgres_side_look(postgres_of(context), set, worker, number);
 }
 
 static void read_log(void *context, uint32_t set, struct eg_log_request *request)

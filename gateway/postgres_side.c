@@ -116,23 +116,34 @@ static struct wish *wish_new(uint32_t set, uint32_t worker, void (*grant)(struct
 
 static void grant_want(struct set *set, const struct wish *wish)
 {
-    if (wish->number)
-        eg_listener_want(set->listener, wish->worker, wish->name, wish->name_length, wish->number);
-    else
-        eg_listener_unwant(set->listener, wish->worker, wish->name, wish->name_length);
+    eg_listener_want(set->listener, wish->worker, wish->name, wish->name_length, wish->number);
 }
 
-void eg_postgres_side_want(struct eg_postgres_side *side, uint32_t set, uint32_t worker, const char *name,
-                           size_t length, uint64_t want)
+static void grant_unwant(struct set *set, const struct wish *wish)
+{
+    eg_listener_unwant(set->listener, wish->worker, wish->name, wish->name_length);
+}
+
+int eg_postgres_side_want(struct eg_postgres_side *side, uint32_t set, uint32_t worker, const char *name, size_t length,
+                          uint64_t want, void **ret_unwant)
 {
     struct wish *wish = wish_new(set, worker, grant_want, name, length);
-    if (!wish) { /* a want ends in the subscription's timeout, an unwant leaves the channel LISTENed */
-        eg_log(EG_LOG_ERROR, "no memory for a message to the listener", EG_LOG_INT("worker", worker));
-        return;
+    struct wish *unwant = wish_new(set, worker, grant_unwant, name, length);
+    if (!wish || !unwant) {
+        free(wish);
+        free(unwant);
+        return -ENOMEM;
     }
     wish->number = want;
-    wish->name_length = length;
+    wish->name_length = unwant->name_length = length;
+    *ret_unwant = unwant;
     eg_mailbox_post(&side->mailbox, &wish->message);
+    return 0;
+}
+
+void eg_postgres_side_unwant(struct eg_postgres_side *side, void *unwant)
+{
+    eg_mailbox_post(&side->mailbox, &((struct wish *)unwant)->message);
 }
 
 static void grant_look(struct set *set, const struct wish *wish)
@@ -140,15 +151,14 @@ static void grant_look(struct set *set, const struct wish *wish)
     eg_log_reader_look(set->reader, wish->worker, wish->number);
 }
 
-void eg_postgres_side_look(struct eg_postgres_side *side, uint32_t set, uint32_t worker, uint64_t number)
+int eg_postgres_side_look(struct eg_postgres_side *side, uint32_t set, uint32_t worker, uint64_t number)
 {
     struct wish *wish = wish_new(set, worker, grant_look, NULL, 0);
-    if (!wish) { /* ends in the subscription's timeout */
-        eg_log(EG_LOG_ERROR, "no memory for a message to the log's reader", EG_LOG_INT("worker", worker));
-        return;
-    }
+    if (!wish)
+        return -ENOMEM;
     wish->number = number;
     eg_mailbox_post(&side->mailbox, &wish->message);
+    return 0;
 }
 
 static void grant_page(struct set *set, const struct wish *wish)

@@ -110,33 +110,6 @@ static void no_memory(struct eg_worker *worker, struct eg_exchange *exchange, en
 
 /* --- holding channels -------------------------------------------------------------------------------------------- */
 
-static struct eg_journal_channel *hold_channel(struct eg_worker_set *set, const struct eg_selected_channel *selected)
-{
-    const char *name = selected->name.data;
-    size_t length = selected->name.length;
-    struct eg_journal_channel *channel = eg_journal_channel(set->journal, name, length, true);
-    if (!channel)
-        return NULL;
-    struct eg_holding *holding = channel->holding;
-    if (!holding) {
-        holding = channel->holding = calloc(1, sizeof(*holding));
-        if (!holding)
-            return NULL;
-    }
-    if (holding->holders++ > 0)
-        return channel;
-    holding->refusal = NULL;
-    holding->durable = selected->durable;
-    holding->exact = selected->exact || selected->durable;
-    holding->confirmed = holding->exact;
-    if (!holding->exact) {
-        const struct eg_worker_port *port = &set->worker->shared->port;
-        holding->want = ++set->next_want;
-        port->want(port->context, set->index, set->worker->index, name, length, holding->want);
-    }
-    return channel;
-}
-
 static void drop_if_unused(struct eg_worker_set *set, struct eg_journal_channel *channel)
 {
     struct eg_holding *holding = channel->holding;
@@ -148,6 +121,41 @@ static void drop_if_unused(struct eg_worker_set *set, struct eg_journal_channel 
     eg_journal_channel_drop(set->journal, channel);
 }
 
+/* Asks the listener for the channel, if it has to be asked. False: out of memory. */
+static bool want_channel(struct eg_worker_set *set, const struct eg_bytes *name, struct eg_holding *holding)
+{
+    const struct eg_worker_port *port = &set->worker->shared->port;
+    holding->confirmed = holding->exact;
+    if (holding->exact)
+        return true;
+    holding->want = ++set->next_want;
+    return port->want(port->context, set->index, set->worker->index, name->data, name->length, holding->want,
+                      &holding->unwant) == 0;
+}
+
+/* NULL: out of memory. */
+static struct eg_journal_channel *hold_channel(struct eg_worker_set *set, const struct eg_selected_channel *selected)
+{
+    struct eg_journal_channel *channel =
+        eg_journal_channel(set->journal, selected->name.data, selected->name.length, true);
+    if (!channel)
+        return NULL;
+    struct eg_holding *holding = channel->holding;
+    if (!holding)
+        holding = channel->holding = calloc(1, sizeof(*holding));
+    if (holding && holding->holders == 0) {
+        holding->refusal = NULL;
+        holding->durable = selected->durable;
+        holding->exact = selected->exact || selected->durable;
+    }
+    if (!holding || (holding->holders == 0 && !want_channel(set, &selected->name, holding))) {
+        drop_if_unused(set, channel);
+        return NULL;
+    }
+    holding->holders++;
+    return channel;
+}
+
 static void let_channel_go(struct eg_worker_set *set, struct eg_journal_channel *channel)
 {
     struct eg_holding *holding = channel->holding;
@@ -155,10 +163,9 @@ static void let_channel_go(struct eg_worker_set *set, struct eg_journal_channel 
         return;
     if (!holding->exact) {
         const struct eg_worker_port *port = &set->worker->shared->port;
-        size_t length;
-        const char *name = eg_journal_channel_name(channel, &length);
         holding->confirmed = false;
-        port->unwant(port->context, set->index, set->worker->index, name, length);
+        port->unwant(port->context, holding->unwant);
+        holding->unwant = NULL;
     }
     drop_if_unused(set, channel);
 }
@@ -313,8 +320,10 @@ static int decide(struct eg_subscription *subscription)
     if (error != -EINPROGRESS)
         return error;
     if (subscription->look == 0) {
+        error = port->look(port->context, set->index, set->worker->index, set->next_look + 1);
+        if (error)
+            return error;
         subscription->look = ++set->next_look;
-        port->look(port->context, set->index, set->worker->index, subscription->look);
     }
     return -EAGAIN;
 }

@@ -14,6 +14,7 @@ struct eg_holding {
     bool durable;        /* read from the log: nothing has to be LISTENed */
     bool exact;          /* the set lists it by name: LISTENed for good */
     uint64_t want;       /* number of the last want, 0: none was needed (permanent) */
+    void *unwant;        /* what ends that want */
     bool confirmed;      /* LISTENED has answered it */
     const char *refusal; /* or REFUSED has: static sentence */
     bool final;          /* asking again is of no use */

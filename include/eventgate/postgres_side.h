@@ -26,13 +26,14 @@ int eg_postgres_side_stop(struct eg_postgres_side *side) EG_MUST_CHECK;
 int eg_postgres_side_read_revocations(struct eg_postgres_side *side) EG_MUST_CHECK;
 
 /* The functions of the workers' port, see there. Any thread. */
-void eg_postgres_side_want(struct eg_postgres_side *side, uint32_t set, uint32_t worker, const char *name,
-                           size_t length, uint64_t want);
+int eg_postgres_side_want(struct eg_postgres_side *side, uint32_t set, uint32_t worker, const char *name, size_t length,
+                          uint64_t want, void **ret_unwant) EG_MUST_CHECK;
+void eg_postgres_side_unwant(struct eg_postgres_side *side, void *unwant);
 int eg_postgres_side_admit(struct eg_postgres_side *side, uint32_t set, bool durable, size_t items,
                            size_t bytes) EG_MUST_CHECK;
 void eg_postgres_side_release(struct eg_postgres_side *side, uint32_t set, bool durable, size_t items, size_t bytes);
 void eg_postgres_side_publish(struct eg_postgres_side *side, struct eg_publication *publication);
-void eg_postgres_side_look(struct eg_postgres_side *side, uint32_t set, uint32_t worker, uint64_t number);
+int eg_postgres_side_look(struct eg_postgres_side *side, uint32_t set, uint32_t worker, uint64_t number) EG_MUST_CHECK;
 void eg_postgres_side_read_log(struct eg_postgres_side *side, uint32_t set, struct eg_log_request *request);
 
 #endif

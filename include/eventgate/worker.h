@@ -32,16 +32,19 @@ struct eg_subscription;
 /* What the HTTP layer asks of those that it doesn't know. Called on workers' threads; must not block. */
 struct eg_worker_port {
     void *context;
-    /* This worker has its first, or no more, subscriber of a channel that the set gives by a pattern. */
-    void (*want)(void *context, uint32_t set, uint32_t worker, const char *name, size_t length, uint64_t want);
-    void (*unwant)(void *context, uint32_t set, uint32_t worker, const char *name, size_t length);
+    /* This worker has its first subscriber of a channel that the set gives by a pattern. -ENOMEM, or 0 with what
+     * unwant() is to be given when it has no more, so that this needs no memory. */
+    int (*want)(void *context, uint32_t set, uint32_t worker, const char *name, size_t length, uint64_t want,
+                void **ret_unwant);
+    void (*unwant)(void *context, void *unwant);
     /* Room in the queue of the publisher, or (`durable`) of the appender: 0, -EAGAIN, -E2BIG, -ENOTCONN. */
     int (*admit)(void *context, uint32_t set, bool durable, size_t items, size_t bytes);
     void (*release)(void *context, uint32_t set, bool durable, size_t items, size_t bytes);
     /* Takes the publication; its `done` is called on another thread. */
     void (*publish)(void *context, struct eg_publication *publication);
-    /* Read the log now: answered by EG_FEED_LOOKED with this number once it has been read from its end anew. */
-    void (*look)(void *context, uint32_t set, uint32_t worker, uint64_t number);
+    /* Read the log now: answered by EG_FEED_LOOKED with this number once it has been read from its end anew. -ENOMEM.
+     */
+    int (*look)(void *context, uint32_t set, uint32_t worker, uint64_t number);
     /* Takes the request until its `done` is called on another thread; while the database is away it waits. */
     void (*read_log)(void *context, uint32_t set, struct eg_log_request *request);
     /* This worker has drained. Called once. */
