@@ -218,6 +218,7 @@ static void answer(struct eg_posting *posting)
     struct eg_exchange *exchange = posting->exchange;
     if (exchange) {
         exchange->gone = NULL;
+        exchange->may_be_done = true;
         if (!posting->batch)
             answer_single(posting);
         else if (posting->unpublished)

@@ -46,7 +46,7 @@ struct eg_server {
     struct MHD_Daemon *daemon;
     struct eg_server_options options;
     struct eg_intake *intake;
-    struct MHD_Response *out_of_memory;
+    struct MHD_Response *out_of_memory, *outcome_unknown; /* always ready */
     struct eg_watch daemon_watch;
     int daemon_fd;
     struct eg_timer timer;
@@ -80,13 +80,18 @@ static void unwatch_hangup(struct eg_exchange *exchange)
     exchange->hangup.ready = NULL;
 }
 
+static void drop_response(const struct eg_server *server, struct MHD_Response *response)
+{
+    if (response && response != server->out_of_memory && response != server->outcome_unknown)
+        MHD_destroy_response(response);
+}
+
 static enum MHD_Result queue_response(struct eg_exchange *exchange)
 {
     struct MHD_Response *response = exchange->response;
     exchange->response = NULL;
     enum MHD_Result result = MHD_queue_response(exchange->connection, exchange->status, response);
-    if (response != exchange->server->out_of_memory)
-        MHD_destroy_response(response);
+    drop_response(exchange->server, response);
     return result;
 }
 
@@ -112,7 +117,7 @@ static void answer(struct eg_exchange *exchange, unsigned status, struct MHD_Res
 {
     struct eg_server *server = exchange->server;
     if (!response) {
-        response = server->out_of_memory;
+        response = exchange->may_be_done ? server->outcome_unknown : server->out_of_memory;
         status = MHD_HTTP_SERVICE_UNAVAILABLE;
     }
     exchange->answered = true;
@@ -361,8 +366,7 @@ static void completed(void *context, struct MHD_Connection *connection, void **r
         exchange->gone(exchange);
     if (exchange->client)
         eg_client_busy(exchange->client, false);
-    if (exchange->response && exchange->response != server->out_of_memory)
-        MHD_destroy_response(exchange->response);
+    drop_response(server, exchange->response);
     atomic_fetch_sub_explicit(&server->options.bodies->used, exchange->reserved_bytes, memory_order_relaxed);
     LIST_REMOVE(exchange, entry);
     server->exchange_count--;
@@ -504,11 +508,11 @@ static struct MHD_Daemon *start_daemon(struct eg_server *server)
         connection_notified, server, MHD_OPTION_END);
 }
 
-static struct MHD_Response *out_of_memory_response(void)
+/* A problem for which there is always memory. `text` is static. */
+static struct MHD_Response *ready_problem(const char *text)
 {
-    static char text[] = "{\"type\":\"urn:pg-eventgate:problem:overloaded\",\"title\":\"Busy\",\"status\":503,"
-                         "\"detail\":\"The gateway is out of memory for this request. Try again.\"}";
-    struct MHD_Response *response = MHD_create_response_from_buffer(sizeof(text) - 1, text, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
     if (response && (MHD_add_response_header(response, "Content-Type", "application/problem+json") != MHD_YES ||
                      MHD_add_response_header(response, "Retry-After", "1") != MHD_YES)) {
         MHD_destroy_response(response);
@@ -530,11 +534,17 @@ struct eg_server *eg_server_new(const struct eg_server_options *options)
     LIST_INIT(&server->answered);
     eg_random_bytes(&random, sizeof(random));
     snprintf(server->id_prefix, sizeof(server->id_prefix), "%08" PRIx32, random);
-    server->out_of_memory = out_of_memory_response();
+    server->out_of_memory =
+        ready_problem("{\"type\":\"urn:pg-eventgate:problem:overloaded\",\"title\":\"Busy\",\"status\":503,"
+                      "\"detail\":\"The gateway is out of memory for this request. Try again.\"}");
+    server->outcome_unknown =
+        ready_problem("{\"type\":\"urn:pg-eventgate:problem:outcome-unknown\",\"title\":\"It may or may not have been "
+                      "published\",\"status\":503,\"detail\":\"The gateway is out of memory for its answer. Send it "
+                      "again: what has a key is published once.\"}");
     server->daemon = start_daemon(server);
     server->intake = eg_intake_new(options->loop, options->settings, options->counts, options->metrics,
                                    (struct eg_intake_hooks){admit, server});
-    if (!server->out_of_memory || !server->daemon || !server->intake) {
+    if (!server->out_of_memory || !server->outcome_unknown || !server->daemon || !server->intake) {
         eg_log(EG_LOG_ERROR, "HTTP server cannot start", EG_LOG_STR("error", strerror(errno)));
         eg_server_free(server);
         return NULL;
@@ -569,6 +579,8 @@ void eg_server_free(struct eg_server *server)
     eg_intake_free(server->intake);
     if (server->out_of_memory)
         MHD_destroy_response(server->out_of_memory);
+    if (server->outcome_unknown)
+        MHD_destroy_response(server->outcome_unknown);
     free(server);
 }
 

@@ -370,6 +370,10 @@ static void report(struct eg_connection *connection, const PGresult *result)
         const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
         snprintf(error.sqlstate, sizeof(error.sqlstate), "%.5s", sqlstate ? sqlstate : "");
         first_line(primary ? primary : PQresultErrorMessage(result), error.sentence, sizeof(error.sentence));
+        if (!sqlstate) { /* not PostgreSQL's, but libpq's own: what became of the command is not known */
+            fail(connection, error.sentence);
+            return;
+        }
         break;
     }
     connection->hooks.result(connection->hooks.context, &reported);

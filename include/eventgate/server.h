@@ -66,6 +66,7 @@ struct eg_exchange {
     int hangup_fd;
     size_t reserved_bytes; /* of the budget for bodies */
     bool event_stream;     /* what EventSource reads */
+    bool may_be_done;      /* what it asked for: so it is told when there is no memory for the answer itself */
     bool started;
     bool suspended; /* or held: answered later */
     bool held;
