@@ -17,6 +17,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "eventgate/certificate.h"
 #include "eventgate/connection.h"
 #include "eventgate/listening.h"
 #include "eventgate/log.h"
@@ -45,6 +46,7 @@ struct gateway {
     char *const *argv;
     char *const *environment;
     struct eg_listening listening;
+    struct eg_certificate certificate;
 
     struct eg_worker_shared shared;
     struct eg_worker **workers; /* shared.worker_count of them */
@@ -233,8 +235,17 @@ static void not_reloaded(const char *sentence)
     eg_log(EG_LOG_ERROR, "configuration not reloaded, nothing has changed", EG_LOG_STR("error", sentence));
 }
 
-/* Takes over what may change, and the policy. */
-static void use(struct gateway *gateway, struct eg_config *loaded, struct eg_policy *policy)
+/* Connections that there are keep the certificate that they began with. */
+static void use_certificate(struct gateway *gateway, struct eg_tls *tls)
+{
+    for (uint32_t i = 0; i < gateway->shared.worker_count; i++)
+        if (eg_worker_use_tls(gateway->workers[i], tls) != 0)
+            eg_log(EG_LOG_ERROR, "no memory for the new certificate", EG_LOG_INT("worker", i));
+    eg_certificate_use(&gateway->certificate, tls, gateway->loop);
+}
+
+/* Takes over what may change, the policy, and the certificate if there is TLS. */
+static void use(struct gateway *gateway, struct eg_config *loaded, struct eg_policy *policy, struct eg_tls *tls)
 {
     struct eg_config *config = gateway->config;
     policy->revocations = gateway->shared.revocations;
@@ -248,6 +259,8 @@ static void use(struct gateway *gateway, struct eg_config *loaded, struct eg_pol
     for (uint32_t i = 0; i < gateway->shared.worker_count; i++)
         if (eg_worker_configure(gateway->workers[i], &config->settings, policy) != 0)
             eg_log(EG_LOG_ERROR, "no memory for new settings", EG_LOG_INT("worker", i));
+    if (tls)
+        use_certificate(gateway, tls);
     eg_log(EG_LOG_INFO, "configuration reloaded", EG_LOG_INT("keys", eg_keyring_count(policy->keyring)));
 }
 
@@ -255,18 +268,22 @@ static void reload(struct gateway *gateway)
 {
     struct eg_config *loaded;
     struct eg_policy *policy = NULL;
+    struct eg_tls *tls = NULL;
     struct eg_error error;
     enum eg_config_action action;
     if (eg_config_load(gateway->argc, gateway->argv, gateway->environment, &loaded, &action, &error) != 0) {
         not_reloaded(error.sentence);
         return;
     }
-    if (eg_policy_load(loaded, gateway->config, &policy, &error) != 0)
+    if (eg_policy_load(loaded, gateway->config, &policy, &error) != 0 ||
+        eg_certificate_load(loaded, gateway->certificate.tls != NULL, &tls, &error) != 0) {
         not_reloaded(error.sentence);
-    else if (is_exposed(gateway, policy))
+    } else if (is_exposed(gateway, policy)) {
         not_reloaded(EXPOSED);
-    else
-        use(gateway, loaded, policy);
+        eg_tls_unref(tls);
+    } else {
+        use(gateway, loaded, policy, tls);
+    }
     eg_policy_unref(policy);
     eg_config_free(loaded);
 }
@@ -325,6 +342,7 @@ static int make_shared(struct gateway *gateway)
     struct eg_worker_shared *shared = &gateway->shared;
     const struct eg_config *config = gateway->config;
     shared->config = config;
+    shared->tls = gateway->certificate.tls;
     shared->worker_count = config->workers;
     shared->started_us = eg_wall_us();
     shared->port =
@@ -388,6 +406,7 @@ static void gateway_done(struct gateway *gateway)
     eg_listening_close(&gateway->listening);
     eg_policy_unref(gateway->shared.policy);
     eg_revocations_free(gateway->shared.revocations);
+    eg_certificate_done(&gateway->certificate);
     eg_loop_free(gateway->loop);
     if (gateway->signal_fd >= 0)
         close(gateway->signal_fd);
@@ -413,7 +432,10 @@ static void log_start(const struct gateway *gateway)
     for (size_t i = 0; i < gateway->listening.count; i++)
         if (gateway->listening.sockets[i].worker <= 0) /* once for each address */
             eg_log(EG_LOG_INFO, gateway->listening.sockets[i].admin ? "listening for operators" : "listening",
-                   EG_LOG_STR("address", gateway->listening.sockets[i].address));
+                   EG_LOG_STR("address", gateway->listening.sockets[i].address),
+                   EG_LOG_STR("tls", gateway->listening.sockets[i].tls ? "yes" : NULL));
+    if (config->tls_certificate[0] && !gateway->certificate.tls)
+        eg_log(EG_LOG_WARN, "tls_certificate is given, but nothing listens with TLS (listen = tls:ADDRESS:PORT)");
 }
 
 /* Opens the listening sockets and makes the policy. */
@@ -423,12 +445,18 @@ static int open_to_the_world(struct gateway *gateway)
     const struct eg_config *config = gateway->config;
     const struct eg_config_list *listen = &config->listen, *admin = &config->admin_listen;
     struct eg_listening *listening = &gateway->listening;
-    if (eg_server_self_check(&error) != 0 || eg_policy_load(config, config, &gateway->shared.policy, &error) != 0 ||
+    struct eg_tls *tls = NULL;
+    if (eg_certificate_load(config, eg_certificate_is_needed(config), &tls, &error) != 0 ||
+        eg_server_self_check(tls, &error) != 0 ||
+        eg_policy_load(config, config, &gateway->shared.policy, &error) != 0 ||
         eg_listening_open(listen->items, listen->count, config->workers, listening, &error) != 0 ||
         eg_listening_open_admin(admin->items, admin->count, config->workers, listening, &error) != 0) {
         eg_log(EG_LOG_ERROR, "cannot start", EG_LOG_STR("error", error.sentence));
+        eg_tls_unref(tls);
         return -1;
     }
+    if (tls)
+        eg_certificate_use(&gateway->certificate, tls, gateway->loop);
     if (is_exposed(gateway, gateway->shared.policy)) {
         eg_log(EG_LOG_ERROR, "cannot start", EG_LOG_STR("error", EXPOSED));
         return -EACCES;
@@ -515,6 +543,7 @@ static int check_exposure(const struct eg_config *config, struct eg_error *ret_e
 int eg_gateway_check(const struct eg_config *config, struct eg_error *ret_error)
 {
     struct eg_policy *policy;
+    struct eg_tls *tls;
     int result = 0;
     for (size_t i = 0; !result && i < config->set_count; i++)
         result = check_conninfo(config, &config->sets[i], ret_error);
@@ -522,5 +551,7 @@ int eg_gateway_check(const struct eg_config *config, struct eg_error *ret_error)
         result = check_exposure(config, ret_error);
     if (!result && !(result = eg_policy_load(config, config, &policy, ret_error)))
         eg_policy_unref(policy);
+    if (!result && !(result = eg_certificate_load(config, eg_certificate_is_needed(config), &tls, ret_error)))
+        eg_tls_unref(tls);
     return result;
 }

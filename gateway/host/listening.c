@@ -17,9 +17,13 @@
 #define BACKLOG 4096
 #define FIRST_INHERITED_FD 3
 
+#define TLS_PREFIX "tls:"
+#define TLS_NAME "tls" /* of an inherited socket */
+
 struct endpoint {
     struct sockaddr_storage address;
     socklen_t length;
+    bool tls;
 };
 
 static bool read_port(const char *text, uint16_t *ret_port)
@@ -34,9 +38,16 @@ static bool read_port(const char *text, uint16_t *ret_port)
     return true;
 }
 
-/* "HOST:PORT", "[HOST]:PORT", ":PORT". */
+bool eg_listening_is_tls(const char *address)
+{
+    return strncmp(address, TLS_PREFIX, sizeof(TLS_PREFIX) - 1) == 0;
+}
+
+/* "HOST:PORT", "[HOST]:PORT", ":PORT", with "tls:" in front or not. */
 static const char *parse(const char *text, struct endpoint *ret_endpoint)
 {
+    ret_endpoint->tls = eg_listening_is_tls(text);
+    text += ret_endpoint->tls ? sizeof(TLS_PREFIX) - 1 : 0;
     char host[INET6_ADDRSTRLEN];
     uint16_t port;
     struct sockaddr_in in = {.sin_family = AF_INET};
@@ -146,7 +157,8 @@ static int open_one(struct endpoint *endpoint, const char *address, uint32_t wor
         close(fd);
         return failed(error, address, "listen", number);
     }
-    *ret_socket = (struct eg_listening_socket){.fd = fd, .worker = (int)worker, .local = is_local(&endpoint->address)};
+    *ret_socket = (struct eg_listening_socket){
+        .fd = fd, .worker = (int)worker, .local = is_local(&endpoint->address), .tls = endpoint->tls};
     format(&endpoint->address, ret_socket->address, sizeof(ret_socket->address));
     return 0;
 }
@@ -202,6 +214,29 @@ static int inherited_count(void)
     return number > 0 && number < 1024 ? (int)number : 0;
 }
 
+/* Has the descriptor of that number among the inherited ones the name of TLS? Names are separated by colons. */
+static bool is_named_tls(int number)
+{
+    const char *name = getenv("LISTEN_FDNAMES");
+    while (name && number-- > 0) {
+        name = strchr(name, ':');
+        name += name != NULL;
+    }
+    return name && strncmp(name, TLS_NAME, sizeof(TLS_NAME) - 1) == 0 &&
+           (name[sizeof(TLS_NAME) - 1] == '\0' || name[sizeof(TLS_NAME) - 1] == ':');
+}
+
+bool eg_listening_need_tls(char *const *addresses, size_t count)
+{
+    int inherited = inherited_count();
+    bool found = false;
+    for (int i = 0; i < inherited; i++)
+        found |= is_named_tls(i);
+    for (size_t i = 0; inherited == 0 && i < count; i++)
+        found |= eg_listening_is_tls(addresses[i]);
+    return found;
+}
+
 static int inherit(int count, struct eg_listening *listening, struct eg_error *error)
 {
     listening->sockets = calloc((size_t)count, sizeof(*listening->sockets));
@@ -221,7 +256,8 @@ static int inherit(int count, struct eg_listening *listening, struct eg_error *e
         if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
             return failed(error, "LISTEN_FDS", "use a descriptor", errno);
         struct eg_listening_socket *socket = &listening->sockets[listening->count++];
-        *socket = (struct eg_listening_socket){.fd = fd, .worker = -1, .local = is_local(&address)};
+        *socket = (struct eg_listening_socket){
+            .fd = fd, .worker = -1, .local = is_local(&address), .tls = is_named_tls(fd - FIRST_INHERITED_FD)};
         format(&address, socket->address, sizeof(socket->address));
     }
     return 0;

@@ -22,8 +22,12 @@ static const char *const expiries[] = {"required", "optional", NULL};
 const struct eg_option eg_options[] = {
     {"listen", EG_OPTION_GATEWAY, EG_OPTION_LISTEN, IN_CONFIG(listen), "127.0.0.1:8080", 0, 0, NULL, false,
      "ADDRESS:PORT,...",
-     "Addresses to serve on: 127.0.0.1:8080, [::1]:8080, or :8080 for all. Ignored when sockets are inherited "
-     "(LISTEN_FDS)."},
+     "Addresses to serve on: 127.0.0.1:8080, [::1]:8080, or :8080 for all; with TLS: tls:127.0.0.1:8443. Ignored when "
+     "sockets are inherited (LISTEN_FDS; one named tls is served with TLS)."},
+    {"tls_certificate", EG_OPTION_GATEWAY, EG_OPTION_STRING, IN_CONFIG(tls_certificate), "", 0, 0, NULL, true, "FILE",
+     "Certificate for TLS with the chain behind it, as a PEM file. Read again at SIGHUP."},
+    {"tls_key", EG_OPTION_GATEWAY, EG_OPTION_STRING, IN_CONFIG(tls_key), "", 0, 0, NULL, true, "FILE",
+     "Its key, as a PEM file without a passphrase."},
     {"workers", EG_OPTION_GATEWAY, EG_OPTION_COUNT, IN_CONFIG(workers), "0", 0, 64, NULL, false, "N",
      "Worker threads; 0: one a core."},
     {"log_level", EG_OPTION_GATEWAY, EG_OPTION_CHOICE, IN_CONFIG(settings.log_level), "info", 0, 0, log_levels, true,

@@ -1,28 +1,28 @@
 /*
  * Client connections from accept to close.
  *
- * Clients are found by descriptor in a table of the whole process, since recv() knows nothing else; a descriptor
- * belongs to one worker at a time, so its entry is only written and followed on that worker's thread. Deadlines: a
- * client waits for the rest of a head, for the rest of a body, for a next request, or for nothing. Clients with the
- * same kind of deadline stand in one list in the order in which they fall due, so one timer serves all.
+ * Deadlines: a client waits for the rest of a head, for the rest of a body, for a next request, or for nothing. Clients
+ * with the same kind of deadline stand in one list in the order in which they fall due, so one timer serves all. A
+ * client of TLS is admitted when its handshake is over, for which it has as long as for its first head.
  */
 #include "eventgate/intake.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/tcp.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "eventgate/address_counts.h"
 #include "eventgate/backoff.h"
+#include "eventgate/client_calls.h"
+#include "eventgate/handshake.h"
+#include "eventgate/libc_calls.h"
 #include "eventgate/log.h"
+#include "eventgate/tls.h"
 
 #define ACCEPTS_PER_TURN 16
 #define DISCARDS_MAX 16
@@ -35,6 +35,7 @@ struct intake_socket {
     int fd;
     bool admin;
     uint32_t events;
+    bool tls;
     LIST_ENTRY(intake_socket) entry;
 };
 
@@ -51,39 +52,11 @@ struct eg_intake {
     struct wait_list waiting[WAIT_KINDS];
     struct eg_timer timer;
     struct eg_timer rest; /* runs while the listening sockets are left alone */
+    struct eg_tls *tls;   /* what TLS begins with; NULL: none */
+    unsigned handshakes;  /* steps of them in this turn */
     int reserve_fd;       /* given up for a moment to accept and refuse when there are no descriptors left */
     bool draining;
 };
-
-/* --- the table of clients ------------------------------------------------------------------------------------------
- */
-
-static _Atomic(struct eg_client *) *table;
-static size_t table_size;
-static _Thread_local uint64_t reads;
-
-/* Before main(): there are no threads yet. */
-__attribute__((constructor)) static void make_table(void)
-{
-    struct rlimit limit;
-    size_t size = 65536;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max != RLIM_INFINITY && limit.rlim_max < (1u << 20))
-        size = (size_t)limit.rlim_max;
-    table = calloc(size, sizeof(*table));
-    table_size = table ? size : 0;
-}
-
-struct eg_client *eg_client_find(int fd)
-{
-    if (fd < 0 || (size_t)fd >= table_size)
-        return NULL;
-    return atomic_load_explicit(&table[fd], memory_order_relaxed);
-}
-
-static void enter(int fd, struct eg_client *client)
-{
-    atomic_store_explicit(&table[fd], client, memory_order_relaxed);
-}
 
 /* --- deadlines -----------------------------------------------------------------------------------------------------
  */
@@ -169,8 +142,8 @@ static void count_refusal(struct eg_metrics *metrics, unsigned status)
     eg_metrics_add(metrics, status >= 500 ? EG_METRIC_REQUESTS_5XX : EG_METRIC_REQUESTS_4XX, 1);
 }
 
-/* Writes a whole answer as far as the socket takes it, and ends our side. */
-static void write_refusal(int fd, enum eg_problem problem, const char *detail)
+/* Writes a whole answer as far as the client takes it, and ends our side. */
+static void write_refusal(struct eg_wire *wire, enum eg_problem problem, const char *detail)
 {
     struct eg_buffer response = EG_BUFFER_INIT;
     char id[17];
@@ -180,10 +153,13 @@ static void write_refusal(int fd, enum eg_problem problem, const char *detail)
     eg_log(EG_LOG_DEBUG, "request refused unread", EG_LOG_STR("request", id),
            EG_LOG_INT("status", eg_problem_status(problem)), EG_LOG_STR("detail", detail));
     eg_problem_add_response(&response, problem, detail, id);
-    if (!response.failed && send(fd, response.data, response.length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-        eg_log(EG_LOG_DEBUG, "refusal not written", EG_LOG_STR("error", strerror(errno)));
+    const struct iovec part = {response.data, response.length};
+    ssize_t sent = response.failed ? -ENOMEM : eg_wire_send(wire, &part, 1);
+    if (sent < 0)
+        eg_log(EG_LOG_DEBUG, "refusal not written", EG_LOG_STR("error", strerror((int)-sent)));
     eg_buffer_done(&response);
-    shutdown(fd, SHUT_WR);
+    eg_wire_end(wire);
+    shutdown(wire->fd, SHUT_WR);
 }
 
 static void refuse(struct eg_client *client, enum eg_problem problem, const char *detail)
@@ -197,7 +173,7 @@ static void refuse(struct eg_client *client, enum eg_problem problem, const char
     if (problem == EG_PROBLEM_TOO_LARGE)
         eg_metrics_add(metrics, EG_METRIC_LIMIT_BODY, 1);
     count_refusal(metrics, eg_problem_status(problem));
-    write_refusal(client->fd, problem, detail);
+    write_refusal(&client->wire, problem, detail);
 }
 
 static void deadline_passed(struct eg_client *client)
@@ -214,7 +190,8 @@ static void deadline_passed(struct eg_client *client)
         eg_metrics_add(intake->metrics, EG_METRIC_LIMIT_BODY_TIME, 1);
         refuse(client, EG_PROBLEM_TIMEOUT, "The body of the request did not arrive in time (body_timeout).");
     }
-    shutdown(client->fd, SHUT_RDWR); /* libmicrohttpd sees the end, and closes */
+    eg_wire_end(&client->wire);
+    shutdown(client->wire.fd, SHUT_RDWR); /* libmicrohttpd, or the handshake, sees the end, and closes */
 }
 
 static void deadlines_due(struct eg_timer *timer)
@@ -231,23 +208,12 @@ static void deadlines_due(struct eg_timer *timer)
 /* --- reading -------------------------------------------------------------------------------------------------------
  */
 
-static ssize_t read_through(int fd, void *buffer, size_t length, int flags)
-{
-    static ssize_t (*_Atomic real)(int, void *, size_t, int);
-    ssize_t (*function)(int, void *, size_t, int) = atomic_load_explicit(&real, memory_order_relaxed);
-    if (!function) {
-        *(void **)&function = dlsym(RTLD_NEXT, "recv");
-        atomic_store_explicit(&real, function, memory_order_relaxed);
-    }
-    return function(fd, buffer, length, flags);
-}
-
 /* Closing a socket with unread bytes would reset the connection, and the client might never see the answer. */
 static void discard(int fd)
 {
     char scrap[4096];
     for (int i = 0; i < DISCARDS_MAX; i++)
-        if (read_through(fd, scrap, sizeof(scrap), MSG_DONTWAIT) <= 0)
+        if (eg_libc_recv(fd, scrap, sizeof(scrap), MSG_DONTWAIT) <= 0)
             return;
 }
 
@@ -256,15 +222,7 @@ static void discard(int fd)
 static void wake_for_refusal(struct eg_client *client)
 {
     if (client->head.stage == EG_HEAD_BAD && client->head.requests + client->busy <= client->begun)
-        shutdown(client->fd, SHUT_RD);
-}
-
-/* The client has closed its side, and all that it sent has been read. libmicrohttpd isn't told so when the end came
- * with the last bytes, since epoll tells it once of both. */
-static bool has_ended(const struct eg_client *client)
-{
-    char byte;
-    return read_through(client->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) == 0;
+        shutdown(client->wire.fd, SHUT_RD);
 }
 
 static bool owes_more(const struct eg_client *client)
@@ -272,42 +230,28 @@ static bool owes_more(const struct eg_client *client)
     return client->head.stage == EG_HEAD_READING || client->head.stage == EG_HEAD_BODY;
 }
 
-/* What arrives goes through the check; what doesn't pass is thrown away. */
-static ssize_t read_checked(struct eg_client *client, char *buffer, size_t length, int flags)
+ssize_t eg_client_read(struct eg_client *client, char *buffer, size_t length)
 {
     const struct eg_settings *settings = client->intake->settings;
     const struct eg_head_limits limits = {settings->max_header_bytes, settings->max_body_bytes};
-    reads++;
-    ssize_t got = read_through(client->fd, buffer, length, flags);
-    if (got > 0 && client->head.stage != EG_HEAD_BAD) {
+    if (client->head.stage != EG_HEAD_BAD) {
+        ssize_t got = eg_wire_receive(&client->wire, buffer, length);
+        if (got <= 0)
+            return got;
         size_t passed = eg_head_check(&client->head, &limits, buffer, (size_t)got);
         update_wait(client);
         if (passed > 0) {
-            if ((size_t)got < length && owes_more(client) && has_ended(client))
-                shutdown(client->fd, SHUT_RD); /* wakes libmicrohttpd up */
+            /* When the end came with the last bytes, epoll has told libmicrohttpd once of both. */
+            if ((size_t)got < length && owes_more(client) && eg_wire_has_ended(&client->wire))
+                shutdown(client->wire.fd, SHUT_RD);
             wake_for_refusal(client);
             return (ssize_t)passed;
         }
     }
-    if (got > 0 || client->head.stage == EG_HEAD_BAD) {
-        /* Every answer before it is out: libmicrohttpd reads on only then. */
-        refuse(client, client->head.problem, client->head.detail);
-        discard(client->fd);
-        return 0;
-    }
-    return got;
-}
-
-/* libc's recv() for the whole program; see intake.h. */
-__attribute__((visibility("default"))) ssize_t recv(int fd, void *buffer, size_t length, int flags)
-{
-    struct eg_client *client = eg_client_find(fd);
-    return client ? read_checked(client, buffer, length, flags) : read_through(fd, buffer, length, flags);
-}
-
-uint64_t eg_intake_reads(void)
-{
-    return reads;
+    /* Every answer before it is out: libmicrohttpd reads on only then. */
+    refuse(client, client->head.problem, client->head.detail);
+    discard(client->wire.fd);
+    return 0;
 }
 
 /* --- clients -------------------------------------------------------------------------------------------------------
@@ -344,21 +288,26 @@ void eg_client_free(struct eg_client *client)
     speak_no_more(client);
     eg_intake_counts_remove(intake->counts, &client->address);
     eg_metrics_add(intake->metrics, EG_METRIC_CONNECTIONS, -1);
+    eg_wire_done(&client->wire);
     free(client);
 }
 
 void eg_client_closed(struct eg_client *client)
 {
-    enter(client->fd, NULL);
+    eg_client_enter(client->wire.fd, NULL);
+    eg_wire_end(&client->wire);
     eg_client_free(client);
 }
 
-void eg_client_take(struct eg_client *client, int fd)
+struct eg_wire eg_client_take(struct eg_client *client, int fd)
 {
-    enter(client->fd, NULL);
+    eg_client_enter(client->wire.fd, NULL);
     wait_for(client, EG_CLIENT_WAITS_NOT);
-    client->fd = fd;
+    struct eg_wire wire = client->wire;
+    eg_wire_use(&wire, fd);
+    client->wire = (struct eg_wire){.fd = fd};
     client->taken = true;
+    return wire;
 }
 
 void eg_client_busy(struct eg_client *client, bool busy)
@@ -367,8 +316,8 @@ void eg_client_busy(struct eg_client *client, bool busy)
     client->begun += busy;
     if (!busy)
         speak_no_more(client);
-    if (!busy && client->head.stage == EG_HEAD_IDLE && (client->intake->draining || has_ended(client)))
-        shutdown(client->fd, SHUT_RD);
+    if (!busy && client->head.stage == EG_HEAD_IDLE && (client->intake->draining || eg_wire_has_ended(&client->wire)))
+        shutdown(client->wire.fd, SHUT_RD);
     update_wait(client);
     wake_for_refusal(client);
 }
@@ -381,13 +330,18 @@ void eg_client_address(const struct eg_client *client, char ret_text[INET6_ADDRS
 /* --- accepting -----------------------------------------------------------------------------------------------------
  */
 
-/* Refuses a connection before anything of it has been read. */
-static void turn_away(struct eg_intake *intake, int fd, enum eg_problem problem, const char *detail,
+/* Refuses a connection before anything of it has been read. Over TLS that is done without a word: a handshake would
+ * cost more than what is refused. */
+static void turn_away(const struct intake_socket *socket, int fd, enum eg_problem problem, const char *detail,
                       enum eg_metric metric)
 {
-    eg_metrics_add(intake->metrics, metric, 1);
-    count_refusal(intake->metrics, eg_problem_status(problem));
-    write_refusal(fd, problem, detail);
+    struct eg_metrics *metrics = socket->intake->metrics;
+    struct eg_wire wire = {.fd = fd};
+    eg_metrics_add(metrics, metric, 1);
+    if (!socket->tls) {
+        count_refusal(metrics, eg_problem_status(problem));
+        write_refusal(&wire, problem, detail);
+    }
     close(fd);
 }
 
@@ -402,11 +356,11 @@ static void unmap(union eg_address *address, socklen_t *length)
 
 static struct eg_client *client_new(struct eg_intake *intake, int fd, const union eg_address *address, socklen_t length)
 {
-    struct eg_client *client = (size_t)fd < table_size ? calloc(1, sizeof(*client)) : NULL;
+    struct eg_client *client = eg_client_has_room(fd) ? calloc(1, sizeof(*client)) : NULL;
     if (!client)
         return NULL;
     client->intake = intake;
-    client->fd = fd;
+    client->wire.fd = fd;
     client->address = *address;
     client->address_length = length;
     client->wait = EG_CLIENT_WAITS_NOT;
@@ -417,7 +371,45 @@ static struct eg_client *client_new(struct eg_intake *intake, int fd, const unio
     return client;
 }
 
-static void welcome(struct intake_socket *socket, int fd, union eg_address *address, socklen_t length)
+/* Hands the client to libmicrohttpd. */
+static void admit(struct eg_client *client)
+{
+    struct eg_intake *intake = client->intake;
+    int fd = client->wire.fd;
+    eg_client_enter(fd, client);
+    if (intake->hooks.admit(intake->hooks.context, client) != 0) {
+        /* libmicrohttpd closes what it doesn't admit. */
+        if (eg_client_find(fd) == client)
+            eg_client_closed(client);
+    }
+}
+
+static void handshake_over(struct eg_handshake *handshake, int error)
+{
+    struct eg_client *client = handshake->context;
+    struct eg_metrics *metrics = client->intake->metrics;
+    client->handshake = NULL;
+    eg_metrics_add(metrics, error ? EG_METRIC_HANDSHAKES_FAILED : EG_METRIC_HANDSHAKES, 1);
+    if (!error) {
+        admit(client);
+        return;
+    }
+    int fd = client->wire.fd;
+    eg_client_free(client);
+    close(fd);
+}
+
+static int begin_handshake(struct eg_client *client)
+{
+    struct eg_intake *intake = client->intake;
+    int error = eg_wire_begin_tls(&client->wire, intake->tls);
+    if (!error)
+        error = eg_handshake_begin(intake->loop, &client->wire, &intake->handshakes, handshake_over, client,
+                                   &client->handshake);
+    return error;
+}
+
+static void welcome(const struct intake_socket *socket, int fd, union eg_address *address, socklen_t length)
 {
     struct eg_intake *intake = socket->intake;
     static const int on = 1;
@@ -427,13 +419,13 @@ static void welcome(struct intake_socket *socket, int fd, union eg_address *addr
     int error = eg_intake_counts_add(intake->counts, address, settings->max_connections,
                                      proxied ? UINT32_MAX : settings->max_connections_per_address);
     if (error == -EDQUOT) {
-        turn_away(intake, fd, EG_PROBLEM_TOO_MANY,
+        turn_away(socket, fd, EG_PROBLEM_TOO_MANY,
                   "Your address has as many connections as it may have (max_connections_per_address).",
                   EG_METRIC_LIMIT_ADDRESS);
         return;
     }
     if (error) {
-        turn_away(intake, fd, EG_PROBLEM_OVERLOADED, "All connections are taken (max_connections). Try again later.",
+        turn_away(socket, fd, EG_PROBLEM_OVERLOADED, "All connections are taken (max_connections). Try again later.",
                   EG_METRIC_LIMIT_CONNECTIONS);
         return;
     }
@@ -441,17 +433,17 @@ static void welcome(struct intake_socket *socket, int fd, union eg_address *addr
     struct eg_client *client = client_new(intake, fd, address, length);
     if (!client) {
         eg_intake_counts_remove(intake->counts, address);
-        turn_away(intake, fd, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again later.",
+        turn_away(socket, fd, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again later.",
                   EG_METRIC_LIMIT_CONNECTIONS);
         return;
     }
     client->proxied = proxied;
     client->admin = socket->admin;
-    enter(fd, client);
-    if (intake->hooks.admit(intake->hooks.context, client) != 0) {
-        /* libmicrohttpd closes what it doesn't admit. */
-        if (eg_client_find(fd) == client)
-            eg_client_closed(client);
+    if (!socket->tls) {
+        admit(client);
+    } else if (begin_handshake(client) != 0) {
+        eg_client_free(client);
+        close(fd);
     }
 }
 
@@ -479,13 +471,14 @@ static void rest_is_over(struct eg_timer *timer)
 }
 
 /* No descriptor is left: gives up the reserve for a moment, so that the client is told instead of waiting for ever. */
-static void refuse_without_descriptors(struct eg_intake *intake, int listening_fd)
+static void refuse_without_descriptors(const struct intake_socket *socket)
 {
+    struct eg_intake *intake = socket->intake;
     if (intake->reserve_fd >= 0)
         close(intake->reserve_fd);
-    int fd = accept4(listening_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0)
-        turn_away(intake, fd, EG_PROBLEM_OVERLOADED, "The gateway is out of file descriptors. Try again later.",
+        turn_away(socket, fd, EG_PROBLEM_OVERLOADED, "The gateway is out of file descriptors. Try again later.",
                   EG_METRIC_LIMIT_CONNECTIONS);
     else if (errno == EMFILE || errno == ENFILE)
         rest(intake);
@@ -495,7 +488,6 @@ static void refuse_without_descriptors(struct eg_intake *intake, int listening_f
 static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
 {
     struct intake_socket *socket = EG_CONTAINER_OF(watch, struct intake_socket, watch);
-    struct eg_intake *intake = socket->intake;
     (void)epoll_events;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         union eg_address address = {.any.sa_family = AF_UNSPEC};
@@ -504,11 +496,11 @@ static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
         if (fd >= 0) {
             welcome(socket, fd, &address, length < sizeof(address) ? length : (socklen_t)sizeof(address));
         } else if (errno == EMFILE || errno == ENFILE) {
-            refuse_without_descriptors(intake, socket->fd);
+            refuse_without_descriptors(socket);
             return;
         } else if (errno != ECONNABORTED && errno != EINTR) {
             if (errno == ENOBUFS || errno == ENOMEM)
-                rest(intake);
+                rest(socket->intake);
             return;
         }
     }
@@ -516,12 +508,15 @@ static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
 
 int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket *listening)
 {
+    if (listening->tls && !intake->tls)
+        return -EINVAL;
     struct intake_socket *socket = calloc(1, sizeof(*socket));
     if (!socket)
         return -ENOMEM;
     socket->intake = intake;
     socket->fd = listening->fd;
     socket->admin = listening->admin;
+    socket->tls = listening->tls;
     socket->watch.ready = socket_ready;
     socket->events = EPOLLIN | (listening->worker < 0 ? (uint32_t)EPOLLEXCLUSIVE : 0);
     int error = eg_loop_add(intake->loop, socket->fd, socket->events, &socket->watch);
@@ -549,7 +544,18 @@ void eg_intake_drain(struct eg_intake *intake)
     intake->draining = true;
     LIST_FOREACH (client, &intake->clients, entry)
         if (!client->taken && !client->busy && client->head.stage == EG_HEAD_IDLE && client->head.requests > 0)
-            shutdown(client->fd, SHUT_RD); /* libmicrohttpd sees the end, and closes */
+            shutdown(client->wire.fd, SHUT_RD); /* libmicrohttpd sees the end, and closes */
+}
+
+void eg_intake_turn(struct eg_intake *intake)
+{
+    intake->handshakes = 0;
+}
+
+void eg_intake_use_tls(struct eg_intake *intake, struct eg_tls *tls)
+{
+    eg_tls_unref(intake->tls);
+    intake->tls = tls;
 }
 
 /* --- making and freeing --------------------------------------------------------------------------------------------
@@ -579,9 +585,16 @@ struct eg_intake *eg_intake_new(struct eg_loop *loop, const struct eg_settings *
 
 void eg_intake_free(struct eg_intake *intake)
 {
+    struct eg_client *client, *next;
     if (!intake)
         return;
     eg_intake_stop(intake);
+    for (client = LIST_FIRST(&intake->clients); client; client = next) {
+        next = LIST_NEXT(client, entry);
+        if (client->handshake)
+            eg_handshake_end(client->handshake, -ECANCELED);
+    }
+    eg_tls_unref(intake->tls);
     eg_timer_cancel(intake->loop, &intake->timer);
     eg_timer_cancel(intake->loop, &intake->rest);
     if (intake->reserve_fd >= 0)

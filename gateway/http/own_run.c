@@ -3,9 +3,7 @@
  */
 #include "eventgate/own_run.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 struct eg_own_run *eg_own_run_new(void)
 {
@@ -48,11 +46,12 @@ bool eg_own_run_add(struct eg_own_run *run, const struct eg_event *event, struct
     return !run->bytes.failed && !run->plain.failed;
 }
 
-int eg_own_run_send(const struct eg_own_run *run, int fd, struct eg_own_sent *ret_sent)
+int eg_own_run_send(const struct eg_own_run *run, struct eg_wire *wire, struct eg_own_sent *ret_sent)
 {
-    ssize_t bytes = send(fd, run->bytes.data, run->bytes.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const struct iovec part = {run->bytes.data, run->bytes.length};
+    ssize_t bytes = eg_wire_send(wire, &part, 1);
     if (bytes < 0)
-        return -errno;
+        return (int)bytes;
     struct eg_own_sent sent = {.bytes = (size_t)bytes, .rest = run->bytes.data + bytes};
     size_t begin = 0;
     while (sent.frames < run->count && begin < sent.bytes)

@@ -26,10 +26,12 @@
 #include <unistd.h>
 
 #include "eventgate/backoff.h"
+#include "eventgate/client_calls.h"
 #include "eventgate/identity.h"
 #include "eventgate/log.h"
 #include "eventgate/policy.h"
 #include "eventgate/routing.h"
+#include "eventgate/tls.h"
 
 /* Above every limit of ours, so that libmicrohttpd never stops taking connections. */
 #define DAEMON_CONNECTION_LIMIT 1000000u
@@ -52,7 +54,7 @@ struct eg_server {
     struct eg_timer timer;
     bool run;
     size_t held_count;
-    uint64_t steps; /* of requests: whatever libmicrohttpd does for one shows here or in eg_intake_reads() */
+    uint64_t steps; /* of requests: whatever libmicrohttpd does for one shows here or in eg_client_reads() */
     unsigned quiet_runs;
     bool draining; /* every answer closes its connection */
     size_t exchange_count;
@@ -176,12 +178,12 @@ static ssize_t take_socket(void *context, uint64_t position, char *buffer, size_
     struct eg_exchange *exchange = context;
     if (position > 0) /* of what give_up_stream() has said */
         return MHD_CONTENT_READER_END_OF_STREAM;
-    int fd = fcntl(exchange->client->fd, F_DUPFD_CLOEXEC, 0);
+    int fd = fcntl(exchange->client->wire.fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0)
         return give_up_stream(exchange, buffer, room);
-    eg_client_take(exchange->client, fd);
+    struct eg_wire wire = eg_client_take(exchange->client, fd);
     exchange->gone = NULL;
-    exchange->taken(exchange, fd);
+    exchange->taken(exchange, wire);
     exchange->client = NULL;
     /* libmicrohttpd closes its own descriptor when it runs the next time. */
     exchange->server->run = true;
@@ -190,7 +192,7 @@ static ssize_t take_socket(void *context, uint64_t position, char *buffer, size_
 }
 
 void eg_exchange_stream(struct eg_exchange *exchange, const char *content_type,
-                        void (*taken)(struct eg_exchange *exchange, int fd))
+                        void (*taken)(struct eg_exchange *exchange, struct eg_wire wire))
 {
     static const struct eg_header headers[] = {{"Cache-Control", "no-store, no-transform"},
                                                {"X-Accel-Buffering", "no"},
@@ -248,7 +250,7 @@ void eg_exchange_on_hangup(struct eg_exchange *exchange, void (*hung_up)(struct 
     if (exchange->hangup.ready)
         return;
     exchange->hangup.ready = client_hung_up;
-    exchange->hangup_fd = exchange->client->fd;
+    exchange->hangup_fd = exchange->client->wire.fd;
     if (eg_loop_add(exchange->server->options.loop, exchange->hangup_fd, EPOLLRDHUP, &exchange->hangup) != 0)
         exchange->hangup.ready = NULL; /* it is then noticed when the answer is sent */
 }
@@ -456,7 +458,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 static int admit(void *context, struct eg_client *client)
 {
     struct eg_server *server = context;
-    if (MHD_add_connection(server->daemon, client->fd, &client->address.any, client->address_length) != MHD_YES)
+    if (MHD_add_connection(server->daemon, client->wire.fd, &client->address.any, client->address_length) != MHD_YES)
         return -ECONNABORTED;
     server->run = true;
     return 0;
@@ -544,6 +546,8 @@ struct eg_server *eg_server_new(const struct eg_server_options *options)
     server->daemon = start_daemon(server);
     server->intake = eg_intake_new(options->loop, options->settings, options->counts, options->metrics,
                                    (struct eg_intake_hooks){admit, server});
+    if (server->intake && options->tls)
+        eg_intake_use_tls(server->intake, eg_tls_ref(options->tls));
     if (!server->out_of_memory || !server->outcome_unknown || !server->daemon || !server->intake) {
         eg_log(EG_LOG_ERROR, "HTTP server cannot start", EG_LOG_STR("error", strerror(errno)));
         eg_server_free(server);
@@ -589,6 +593,11 @@ int eg_server_listen(struct eg_server *server, const struct eg_listening_socket 
     return eg_intake_listen(server->intake, socket);
 }
 
+void eg_server_use_tls(struct eg_server *server, struct eg_tls *tls)
+{
+    eg_intake_use_tls(server->intake, tls);
+}
+
 void eg_server_drain(struct eg_server *server)
 {
     server->draining = true;
@@ -619,9 +628,9 @@ static void resume_answered(struct eg_server *server)
 /* Runs libmicrohttpd once. Returns whether it rests then, but for requests that are held. */
 static bool run(struct eg_server *server)
 {
-    uint64_t before = server->steps + eg_intake_reads();
+    uint64_t before = server->steps + eg_client_reads();
     MHD_run(server->daemon);
-    if (server->held_count == 0 || server->steps + eg_intake_reads() != before)
+    if (server->held_count == 0 || server->steps + eg_client_reads() != before)
         server->quiet_runs = 0;
     else
         server->quiet_runs++;
@@ -631,6 +640,7 @@ static bool run(struct eg_server *server)
 void eg_server_turn(struct eg_server *server)
 {
     MHD_UNSIGNED_LONG_LONG timeout_ms;
+    eg_intake_turn(server->intake);
     resume_answered(server);
     if (!server->run)
         return;

@@ -8,7 +8,8 @@
  * lagging, and then the entry at subscriber.next is the half-sent one, and `half` its event: the one event that a
  * stream keeps alive. If that event has left the journal, and the socket then takes nothing for STUCK_HEARTBEATS, the
  * stream is closed, so that a stuck reader lets go of it. A note is made only when `offset` is 0: notes stand between
- * whole frames.
+ * whole frames. Over TLS the wire may hold what it has taken: the stream is then blocked like one whose socket is full,
+ * though all of it may count as sent.
  *
  * While the subscriber is behind, a flush sends from the page of the log that the stream holds, and live events beside
  * it, as frames of its own; what of these is half out when the socket is full becomes the note. With the page at its
@@ -42,14 +43,21 @@ static void unblock(struct eg_stream *stream)
     eg_metrics_add(eg_stream_worker(stream)->metrics, EG_METRIC_BLOCKED, -1);
 }
 
+static void close_wire(struct eg_wire *wire)
+{
+    eg_wire_end(wire);
+    shutdown(wire->fd, SHUT_WR);
+    close(wire->fd);
+    eg_wire_done(wire);
+}
+
 static void stream_close(struct eg_stream *stream)
 {
     struct eg_worker *worker = eg_stream_worker(stream);
     unblock(stream);
     eg_timer_cancel(worker->loop, &stream->expiry);
-    eg_loop_remove(worker->loop, stream->fd, &stream->watch);
-    shutdown(stream->fd, SHUT_WR);
-    close(stream->fd);
+    eg_loop_remove(worker->loop, stream->wire.fd, &stream->watch);
+    close_wire(&stream->wire);
     eg_client_free(stream->client);
     eg_subscribers_remove(stream->set->subscribers, &stream->subscriber);
     TAILQ_REMOVE(&worker->streams, stream, entry);
@@ -82,12 +90,19 @@ void eg_stream_count_sent(struct eg_stream *stream, size_t bytes, size_t frames)
         eg_metrics_add(metrics, EG_METRIC_DELIVERIES, (int64_t)frames);
 }
 
+/* What the wire has taken before. */
+static enum eg_sent send_held(struct eg_stream *stream)
+{
+    int error = eg_wire_flush(&stream->wire);
+    return error ? eg_stream_after_error(error) : EG_SENT_ALL;
+}
+
 static enum eg_sent send_note(struct eg_stream *stream)
 {
     size_t bytes = 0;
     if (eg_stream_note_is_empty(&stream->note))
         return EG_SENT_ALL;
-    int error = eg_stream_note_send(&stream->note, stream->fd, &bytes);
+    int error = eg_stream_note_send(&stream->note, &stream->wire, &bytes);
     eg_stream_count_sent(stream, bytes, 0);
     return error ? eg_stream_after_error(error) : EG_SENT_ALL;
 }
@@ -137,7 +152,7 @@ static void advance(struct eg_stream *stream, const struct eg_stream_sent *sent)
 static enum eg_sent send_run(struct eg_stream *stream)
 {
     struct eg_stream_sent sent;
-    int error = eg_stream_run_send(eg_stream_worker(stream)->run, stream->fd, &sent);
+    int error = eg_stream_run_send(eg_stream_worker(stream)->run, &stream->wire, &sent);
     if (error)
         return eg_stream_after_error(error);
     advance(stream, &sent);
@@ -185,7 +200,9 @@ static enum eg_sent flush_round(struct eg_stream *stream, bool *ret_done)
 {
     struct eg_subscriber *subscriber = &stream->subscriber;
     const struct eg_journal *journal = stream->set->journal;
-    enum eg_sent sent = send_note(stream);
+    enum eg_sent sent = send_held(stream);
+    if (sent == EG_SENT_ALL)
+        sent = send_note(stream);
     bool none;
     *ret_done = false;
     if (sent != EG_SENT_ALL)
@@ -221,8 +238,8 @@ static void block(struct eg_stream *stream)
         return;
     stream->blocked = true;
     eg_metrics_add(eg_stream_worker(stream)->metrics, EG_METRIC_BLOCKED, 1);
-    if (eg_loop_change(eg_stream_worker(stream)->loop, stream->fd, EPOLLIN | EPOLLRDHUP | EPOLLOUT, &stream->watch) !=
-        0)
+    if (eg_loop_change(eg_stream_worker(stream)->loop, stream->wire.fd, EPOLLIN | EPOLLRDHUP | EPOLLOUT,
+                       &stream->watch) != 0)
         stream_close(stream);
 }
 
@@ -239,7 +256,10 @@ static void flush(struct eg_subscriber *subscriber)
         return; /* until there is room */
     for (int round = 0; round < FLUSH_ROUNDS && !waits_for_turn(stream); round++) {
         bool done;
-        switch (flush_round(stream, &done)) {
+        enum eg_sent sent = flush_round(stream, &done);
+        if (sent == EG_SENT_ALL && eg_wire_holds(&stream->wire))
+            sent = EG_SENT_FULL;
+        switch (sent) {
         case EG_SENT_FAILED:
             stream_close(stream);
             return;
@@ -256,25 +276,25 @@ static void flush(struct eg_subscriber *subscriber)
 }
 
 /* What a client sends after its request means nothing. */
-static bool discard_input(int fd)
+static bool discard_input(struct eg_wire *wire)
 {
     char scrap[4096];
-    ssize_t got = recv(fd, scrap, sizeof(scrap), MSG_DONTWAIT);
-    return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+    ssize_t got = eg_wire_receive(wire, scrap, sizeof(scrap));
+    return got > 0 || got == -EAGAIN || got == -EINTR;
 }
 
 static void ready(struct eg_watch *watch, uint32_t epoll_events)
 {
     struct eg_stream *stream = EG_CONTAINER_OF(watch, struct eg_stream, watch);
     if ((epoll_events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) ||
-        ((epoll_events & EPOLLIN) && !discard_input(stream->fd))) {
+        ((epoll_events & EPOLLIN) && !discard_input(&stream->wire))) {
         stream_close(stream);
         return;
     }
     if (!(epoll_events & EPOLLOUT) || !stream->blocked)
         return;
     unblock(stream);
-    if (eg_loop_change(eg_stream_worker(stream)->loop, stream->fd, EPOLLIN | EPOLLRDHUP, watch) != 0)
+    if (eg_loop_change(eg_stream_worker(stream)->loop, stream->wire.fd, EPOLLIN | EPOLLRDHUP, watch) != 0)
         stream_close(stream);
     else
         eg_subscribers_dirty(stream->set->subscribers, &stream->subscriber);
@@ -356,7 +376,8 @@ static void token_expires(struct eg_timer *timer)
 }
 
 /* Takes the subscription's hold over. */
-static struct eg_stream *stream_new(struct eg_subscription *subscription, const struct eg_exchange *exchange, int fd)
+static struct eg_stream *stream_new(struct eg_subscription *subscription, const struct eg_exchange *exchange,
+                                    struct eg_wire wire)
 {
     struct eg_worker_set *set = subscription->set;
     struct eg_stream *stream = calloc(1, sizeof(*stream));
@@ -368,7 +389,7 @@ static struct eg_stream *stream_new(struct eg_subscription *subscription, const 
     stream->client = exchange->client;
     stream->format = subscription->request.format;
     stream->chunked = !exchange->http_1_0;
-    stream->fd = fd;
+    stream->wire = wire;
     stream->catchup.answered = eg_stream_page_arrived;
     stream->asked_for_all = subscription->beginning.asked_for_all;
     stream->subscriber.hears_live = subscription->hold.live_count > 0;
@@ -378,7 +399,7 @@ static struct eg_stream *stream_new(struct eg_subscription *subscription, const 
         free(stream);
         return NULL;
     }
-    if (eg_loop_add(set->worker->loop, fd, EPOLLIN | EPOLLRDHUP, &stream->watch) != 0) {
+    if (eg_loop_add(set->worker->loop, wire.fd, EPOLLIN | EPOLLRDHUP, &stream->watch) != 0) {
         eg_subscribers_remove(set->subscribers, &stream->subscriber);
         free(stream);
         return NULL;
@@ -391,7 +412,7 @@ static struct eg_stream *stream_new(struct eg_subscription *subscription, const 
 }
 
 /* The head is out: the socket is ours. */
-static void taken(struct eg_exchange *exchange, int fd)
+static void taken(struct eg_exchange *exchange, struct eg_wire wire)
 {
     struct eg_subscription *subscription = exchange->state;
     struct eg_worker *worker = subscription->set->worker;
@@ -399,9 +420,9 @@ static void taken(struct eg_exchange *exchange, int fd)
     bool stale = subscription->hold.selection &&
                  strcmp(subscription->beginning.tag, eg_journal_tag(subscription->set->journal)) != 0;
     /* Another log since it was decided where to begin: the client comes back with the cursor that it has. */
-    struct eg_stream *stream = stale ? NULL : stream_new(subscription, exchange, fd);
+    struct eg_stream *stream = stale ? NULL : stream_new(subscription, exchange, wire);
     if (!stream) {
-        close(fd);
+        close_wire(&wire);
         eg_client_free(exchange->client);
         eg_subscription_free(subscription);
         return;

@@ -16,7 +16,7 @@ static enum eg_sent send_own_run(struct eg_stream *stream, size_t *ret_frames)
     const struct eg_own_run *run = eg_stream_worker(stream)->own_run;
     struct eg_own_sent sent;
     *ret_frames = 0;
-    int error = eg_own_run_send(run, stream->fd, &sent);
+    int error = eg_own_run_send(run, &stream->wire, &sent);
     if (error)
         return eg_stream_after_error(error);
     *ret_frames = sent.frames;

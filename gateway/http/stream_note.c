@@ -3,9 +3,6 @@
  */
 #include "eventgate/stream_note.h"
 
-#include <errno.h>
-#include <sys/socket.h>
-
 #include "eventgate/frame.h"
 
 void eg_stream_note_done(struct eg_stream_note *note)
@@ -45,13 +42,13 @@ bool eg_stream_note_is_empty(const struct eg_stream_note *note)
     return note->bytes.length == 0;
 }
 
-int eg_stream_note_send(struct eg_stream_note *note, int fd, size_t *bytes)
+int eg_stream_note_send(struct eg_stream_note *note, struct eg_wire *wire, size_t *bytes)
 {
     while (note->sent < note->bytes.length) {
-        ssize_t sent =
-            send(fd, note->bytes.data + note->sent, note->bytes.length - note->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        const struct iovec part = {note->bytes.data + note->sent, note->bytes.length - note->sent};
+        ssize_t sent = eg_wire_send(wire, &part, 1);
         if (sent < 0)
-            return -errno;
+            return (int)sent;
         note->sent += (size_t)sent;
         *bytes += (size_t)sent;
     }

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 
 #define RUN_FRAMES 256
@@ -152,21 +151,12 @@ uint64_t eg_stream_run_next(const struct eg_stream_run *run)
 
 /* --- sending ----------------------------------------------------------------------------------------------------- */
 
-static ssize_t send_parts(const struct eg_stream_run *run, int fd)
+int eg_stream_run_send(const struct eg_stream_run *run, struct eg_wire *wire, struct eg_stream_sent *ret_sent)
 {
-    if (run->is_joined)
-        return send(fd, run->joined.data, run->joined.length, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (run->count == 1)
-        return send(fd, run->parts[0].iov_base, run->parts[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)run->parts, .msg_iovlen = run->count};
-    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-int eg_stream_run_send(const struct eg_stream_run *run, int fd, struct eg_stream_sent *ret_sent)
-{
-    ssize_t bytes = send_parts(run, fd);
+    const struct iovec joined = {run->joined.data, run->joined.length};
+    ssize_t bytes = run->is_joined ? eg_wire_send(wire, &joined, 1) : eg_wire_send(wire, run->parts, run->count);
     if (bytes < 0)
-        return -errno;
+        return (int)bytes;
     struct eg_stream_sent sent = {.bytes = (size_t)bytes, .half_bytes = (size_t)bytes};
     while (sent.frames < run->count && sent.half_bytes >= run->parts[sent.frames].iov_len)
         sent.half_bytes -= run->parts[sent.frames++].iov_len;

@@ -19,6 +19,7 @@
 #include "eventgate/stream.h"
 #include "eventgate/stream_run.h"
 #include "eventgate/subscribe.h"
+#include "eventgate/tls.h"
 
 /* However small the journal, a feed holds what the listener reads from PostgreSQL at a time. */
 #define FEED_LEAST_EVENTS 4096u
@@ -332,6 +333,33 @@ int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *sett
     return 0;
 }
 
+struct new_tls {
+    struct eg_message message;
+    struct eg_tls *tls;
+};
+
+static void take_tls(struct eg_message *message, void *context)
+{
+    struct new_tls *new_tls = EG_CONTAINER_OF(message, struct new_tls, message);
+    struct eg_worker *worker = context;
+    if (worker->server)
+        eg_server_use_tls(worker->server, new_tls->tls);
+    else
+        eg_tls_unref(new_tls->tls);
+    free(new_tls);
+}
+
+int eg_worker_use_tls(struct eg_worker *worker, struct eg_tls *tls)
+{
+    struct new_tls *new_tls = calloc(1, sizeof(*new_tls));
+    if (!new_tls)
+        return -ENOMEM;
+    new_tls->message.deliver = take_tls;
+    new_tls->tls = eg_tls_ref(tls);
+    eg_mailbox_post(&worker->mailbox, &new_tls->message);
+    return 0;
+}
+
 /* --- making and freeing ------------------------------------------------------------------------------------------ */
 
 struct eg_feed *eg_worker_feed(struct eg_worker *worker, uint32_t set)
@@ -404,6 +432,7 @@ struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared)
         worker->server = eg_server_new(&(struct eg_server_options){worker->loop,
                                                                    &worker->settings,
                                                                    &worker->policy,
+                                                                   shared->tls,
                                                                    shared->counts,
                                                                    &shared->bodies,
                                                                    worker->metrics,

@@ -87,8 +87,10 @@ struct eg_config_set {
 };
 
 struct eg_config {
-    struct eg_config_list listen; /* addresses as given: "127.0.0.1:8080", "[::1]:8080", ":8080" */
+    struct eg_config_list listen; /* addresses as given: "127.0.0.1:8080", "[::1]:8080", ":8080", "tls:[::1]:443" */
     struct eg_config_list admin_listen;
+    char *tls_certificate; /* path, or "" */
+    char *tls_key;         /* the same */
     uint32_t insecure;
     uint32_t workers;    /* resolved: never 0 */
     uint32_t log_format; /* enum eg_log_format */

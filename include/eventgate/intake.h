@@ -2,12 +2,13 @@
  * Client connections of one worker, from accept to close: limits, absolute deadlines for head and body, and the raw
  * check of every byte before libmicrohttpd sees it.
  *
- * The bytes are checked where they are read: libmicrohttpd reads a socket by recv(), which this module defines for the
- * whole program (symbol interposition, passing on to libc's): for a descriptor that is a client's, what arrives goes
- * through eg_head_check() first; for any other it is libc's recv(). There is no moment in which a byte could slip past,
- * which peeking beside libmicrohttpd would leave open. eg_intake_self_check() proves at start that it is in force. A
- * refused head is answered here (problem+json, close) once the answers before it are out, since libmicrohttpd only
- * reads on when it is done with them; it then sees the end of the stream.
+ * The bytes are checked where they are read: libmicrohttpd reads a socket by recv(), which the program defines for the
+ * whole of itself (client_calls.h): for a descriptor that is a client's, what arrives goes through eg_head_check()
+ * first; for any other it is libc's recv(). There is no moment in which a byte could slip past, which peeking beside
+ * libmicrohttpd would leave open. eg_server_self_check() proves at start that it is in force. TLS stands below that
+ * (wire.h): libmicrohttpd reads and writes plain bytes, which recv(), send() and sendmsg() take from and give to the
+ * client's session. A refused head is answered here (problem+json, close) once the answers before it are out, since
+ * libmicrohttpd only reads on when it is done with them; it then sees the end of the stream.
  *
  * Everything here is for the worker's own thread, but for the count of an address, which all workers share.
  */
@@ -24,16 +25,20 @@
 #include "eventgate/listening.h"
 #include "eventgate/loop.h"
 #include "eventgate/metrics.h"
+#include "eventgate/wire.h"
 
+struct eg_handshake;
 struct eg_intake;
+struct eg_tls;
 
 enum eg_client_wait { EG_CLIENT_WAITS_IDLE, EG_CLIENT_WAITS_HEAD, EG_CLIENT_WAITS_BODY, EG_CLIENT_WAITS_NOT };
 
 /* One client connection. Owned by the intake; the fields are for reading only. */
 struct eg_client {
     struct eg_intake *intake;
-    int fd;                   /* of libmicrohttpd, or of the stream that took it */
-    union eg_address address; /* IPv4 in IPv6 is shown as IPv4 */
+    struct eg_wire wire;            /* its descriptor is libmicrohttpd's, or that of the stream that took it */
+    struct eg_handshake *handshake; /* not over yet; else NULL */
+    union eg_address address;       /* IPv4 in IPv6 is shown as IPv4 */
     socklen_t address_length;
     struct eg_head head;
     bool admin; /* came in by an address for operators */
@@ -59,15 +64,24 @@ struct eg_intake_hooks {
 /*
  * Watches the listening sockets in `loop` and accepts from them. `settings` is borrowed and read at each use (reload
  * changes it on this thread). Over max_connections (less none) or the address's limit: the connection is answered with
- * a short problem+json (503, 429; `Retry-After`) without reading, and closed. A trusted proxy's connections aren't
- * limited by its address: the requests that come over them are (eg_client_speak_for()). Out of descriptors: a reserve
- * descriptor is used to accept, answer 503 and close, and when that fails, too, accepting rests for a
- * moment, so that the listening socket never spins.
+ * a short problem+json (503, 429; `Retry-After`) without reading, and closed (over TLS, just closed). A trusted proxy's
+ * connections aren't limited by its address: the requests that come over them are (eg_client_speak_for()). Out of
+ * descriptors: a reserve descriptor is used to accept, answer 503 and close, and when that fails, too, accepting rests
+ * for a moment, so that the listening socket never spins.
  */
 struct eg_intake *eg_intake_new(struct eg_loop *loop, const struct eg_settings *settings,
                                 struct eg_intake_counts *counts, struct eg_metrics *metrics,
                                 struct eg_intake_hooks hooks);
 void eg_intake_free(struct eg_intake *intake);
+
+/* What connections of TLS begin with from now on; the reference is taken over. Before the first listening socket of
+ * TLS. */
+void eg_intake_use_tls(struct eg_intake *intake, struct eg_tls *tls);
+
+/* At the end of each turn of the loop: so many handshakes may go on in the next one. */
+void eg_intake_turn(struct eg_intake *intake);
+
+/* -EINVAL: a socket of TLS without anything to begin it with. */
 int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket *socket) EG_MUST_CHECK;
 /* Stops accepting (drain); what the kernel had queued already is accepted first. */
 void eg_intake_stop(struct eg_intake *intake);
@@ -75,15 +89,17 @@ void eg_intake_stop(struct eg_intake *intake);
 /* Drain: closes connections that wait for a next request, and from now on each as soon as it does. */
 void eg_intake_drain(struct eg_intake *intake);
 
-/* The client of a descriptor, or NULL. */
-struct eg_client *eg_client_find(int fd);
+/* Receives what passes the check: bytes, 0 at the end or when what came was refused, or a negative errno. For
+ * recv(). */
+ssize_t eg_client_read(struct eg_client *client, char *buffer, size_t length);
 
 /* libmicrohttpd is about to close its descriptor: forgets the client, unless it was taken. */
 void eg_client_closed(struct eg_client *client);
 
 /* The stream takes the connection over with a descriptor of its own: no more checks and deadlines; it still counts
- * against the limits until eg_client_free(), which does not close `fd`. */
-void eg_client_take(struct eg_client *client, int fd);
+ * against the limits until eg_client_free(). The wire is the stream's from then on: to be ended, closed, and let go
+ * of. */
+struct eg_wire eg_client_take(struct eg_client *client, int fd);
 void eg_client_free(struct eg_client *client);
 
 /* While a request is being answered (`busy`) no idle deadline runs, nor one for what has been pipelined behind it: that
@@ -98,8 +114,5 @@ int eg_client_speak_for(struct eg_client *client, const union eg_address *addres
 
 /* The address as text without port ("127.0.0.1", "::1"). */
 void eg_client_address(const struct eg_client *client, char ret_text[INET6_ADDRSTRLEN]);
-
-/* Reads of clients' sockets that recv(), as this program's libraries see it, has made on this thread. */
-uint64_t eg_intake_reads(void);
 
 #endif

@@ -49,6 +49,11 @@
       "Streams closed because their reader was stuck in the middle of an event that had left the journal.")            \
     X(CONNECTIONS, "eventgate_connections", "", GAUGE, PROCESS, "Open client connections, streams included.")          \
     X(ACCEPTED, "eventgate_connections_accepted_total", "", COUNTER, PROCESS, "Client connections accepted.")          \
+    X(HANDSHAKES, "eventgate_tls_handshakes_total", "result=\"done\"", COUNTER, PROCESS, "TLS handshakes, by result.") \
+    X(HANDSHAKES_FAILED, "eventgate_tls_handshakes_total", "result=\"failed\"", COUNTER, PROCESS,                      \
+      "TLS handshakes, by result.")                                                                                    \
+    X(CERTIFICATE_END, "eventgate_tls_certificate_not_after_seconds", "", GAUGE, PROCESS,                              \
+      "Until when the TLS certificate is valid, in seconds since 1970; 0: no TLS.")                                    \
     X(REQUESTS_2XX, "eventgate_http_responses_total", "class=\"2xx\"", COUNTER, PROCESS,                               \
       "HTTP responses, by class of status.")                                                                           \
     X(REQUESTS_3XX, "eventgate_http_responses_total", "class=\"3xx\"", COUNTER, PROCESS,                               \

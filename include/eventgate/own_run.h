@@ -7,6 +7,7 @@
 #define EG_OWN_RUN_H
 
 #include "eventgate/frame.h"
+#include "eventgate/wire.h"
 
 #define EG_OWN_RUN_FRAMES 512
 #define EG_OWN_RUN_BYTES (1u << 16)
@@ -32,7 +33,7 @@ bool eg_own_run_has_room(const struct eg_own_run *run);
 bool eg_own_run_add(struct eg_own_run *run, const struct eg_event *event, struct eg_format format, bool chunked,
                     const struct eg_cursor *cursor);
 
-/* What of a run a socket has taken. */
+/* What of a run a wire has taken. */
 struct eg_own_sent {
     size_t bytes;
     size_t frames; /* how many have begun to go out: what is left of the last one is `rest` */
@@ -40,7 +41,7 @@ struct eg_own_sent {
     size_t rest_length;
 };
 
-/* Sends as much of it as the non-blocking socket takes. 0 or a negative errno. */
-int eg_own_run_send(const struct eg_own_run *run, int fd, struct eg_own_sent *ret_sent) EG_MUST_CHECK;
+/* Sends as much of it as the wire takes. 0 or a negative errno. */
+int eg_own_run_send(const struct eg_own_run *run, struct eg_wire *wire, struct eg_own_sent *ret_sent) EG_MUST_CHECK;
 
 #endif

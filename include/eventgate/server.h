@@ -60,7 +60,7 @@ struct eg_exchange {
     struct MHD_Connection *connection;
     struct MHD_Response *response; /* ready, to be queued when the suspended connection runs again */
     unsigned status;
-    void (*taken)(struct eg_exchange *exchange, int fd);
+    void (*taken)(struct eg_exchange *exchange, struct eg_wire wire);
     void (*hung_up)(struct eg_exchange *exchange);
     struct eg_watch hangup; /* watches a suspended connection's socket, hangup_fd */
     int hangup_fd;
@@ -89,6 +89,7 @@ struct eg_server_options {
     struct eg_loop *loop;
     const struct eg_settings *settings; /* borrowed; read at each use */
     struct eg_policy *const *policy;    /* the same; NULL: everything is allowed */
+    struct eg_tls *tls;                 /* what TLS begins with at first; NULL: none */
     struct eg_intake_counts *counts;
     struct eg_budget *bodies;
     struct eg_metrics *metrics;
@@ -100,6 +101,10 @@ struct eg_server *eg_server_new(const struct eg_server_options *options);
 
 /* Answers what is still open by closing it (calling `gone`), and frees. */
 void eg_server_free(struct eg_server *server);
+
+/* Connections of TLS begin with this from now on; those that there are keep what they have. The reference is taken
+ * over. */
+void eg_server_use_tls(struct eg_server *server, struct eg_tls *tls);
 
 /* Accepts from a listening socket. */
 int eg_server_listen(struct eg_server *server, const struct eg_listening_socket *socket) EG_MUST_CHECK;
@@ -142,15 +147,16 @@ void eg_exchange_problem(struct eg_exchange *exchange, enum eg_problem problem, 
                          const struct eg_header *headers);
 
 /*
- * Answers 200 with a head for a stream; when it is out, `taken` is called with a descriptor of the same socket, which
- * it owns from then on (non-blocking; the client has been taken as well: exchange->client, to be freed by the stream).
+ * Answers 200 with a head for a stream; when it is out, `taken` is called with the client's wire, on a descriptor of
+ * the same socket: both are its own from then on (the client has been taken as well: exchange->client, to be freed by
+ * the stream).
  * HTTP/1.1: the head says chunked, what is sent must be chunks; HTTP/1.0: plain bytes up to the close. The exchange
  * ends when `taken` returns; its fields are still there during the call. Without a descriptor for it `taken` isn't
  * called, but `gone` is; the client sees the end, and EventSource a `retry:` before it. HEAD: the head alone, `taken`
  * isn't called, but `gone` is.
  */
 void eg_exchange_stream(struct eg_exchange *exchange, const char *content_type,
-                        void (*taken)(struct eg_exchange *exchange, int fd));
+                        void (*taken)(struct eg_exchange *exchange, struct eg_wire wire));
 
 /*
  * Leaves the request unanswered until one of the answering functions above is called. First called from `handle`.
@@ -165,11 +171,11 @@ void eg_exchange_hold(struct eg_exchange *exchange);
 void eg_exchange_on_hangup(struct eg_exchange *exchange, void (*hung_up)(struct eg_exchange *exchange));
 
 /*
- * Proves, against the libmicrohttpd that is loaded, that a taken socket is left alone (not shut down) and that every
- * byte goes through the intake's check: sends requests over a connection to itself. 0, or -ENOTSUP with a sentence.
- * Main thread, before the workers.
+ * Proves, against the libmicrohttpd that is loaded, that a taken socket is left alone (not shut down), that every byte
+ * goes through the intake's check, and, with `tls` (NULL: none), that all of it goes through TLS: sends requests over
+ * connections to itself. 0, or -ENOTSUP with a sentence. Main thread, before the workers.
  */
-int eg_server_self_check(struct eg_error *ret_error) EG_MUST_CHECK;
+int eg_server_self_check(struct eg_tls *tls, struct eg_error *ret_error) EG_MUST_CHECK;
 
 /* "0.9.75" */
 const char *eg_server_library_version(void);

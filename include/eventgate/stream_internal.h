@@ -16,7 +16,7 @@ struct eg_stream {
     struct eg_hold hold;
     struct eg_client *client; /* counts against the limits */
     struct eg_format format;
-    int fd;
+    struct eg_wire wire;
     bool chunked;
     bool blocked; /* the socket is full: EPOLLOUT is watched */
     bool ending;

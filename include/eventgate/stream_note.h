@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "eventgate/buffer.h"
+#include "eventgate/wire.h"
 
 /* Zero-initialise. */
 struct eg_stream_note {
@@ -25,9 +26,9 @@ bool eg_stream_note_set_rest(struct eg_stream_note *note, const char *rest, size
 
 bool eg_stream_note_is_empty(const struct eg_stream_note *note);
 
-/* Sends as much as the non-blocking socket takes, and adds that to `bytes`. 0: all is out, and there is no note any
+/* Sends as much as the wire takes, and adds that to `bytes`. 0: all is out, and there is no note any
  * more; or a negative errno. */
-int eg_stream_note_send(struct eg_stream_note *note, int fd, size_t *bytes) EG_MUST_CHECK;
+int eg_stream_note_send(struct eg_stream_note *note, struct eg_wire *wire, size_t *bytes) EG_MUST_CHECK;
 
 void eg_stream_note_done(struct eg_stream_note *note);
 

@@ -16,6 +16,7 @@
 
 #include "eventgate/frame.h"
 #include "eventgate/subscribers.h"
+#include "eventgate/wire.h"
 
 struct eg_stream_run;
 
@@ -30,7 +31,7 @@ struct eg_stream_need {
     bool only_half;                         /* with offset > 0: nothing after it */
 };
 
-/* What of a run a socket has taken. */
+/* What of a run a wire has taken. */
 struct eg_stream_sent {
     size_t bytes;
     size_t frames;     /* how many are out to their end */
@@ -58,7 +59,8 @@ int eg_stream_run_collect(struct eg_stream_run *run, const struct eg_stream_need
  * there is nothing. */
 uint64_t eg_stream_run_next(const struct eg_stream_run *run);
 
-/* Sends as much of the run as the non-blocking socket takes. 0 or a negative errno. */
-int eg_stream_run_send(const struct eg_stream_run *run, int fd, struct eg_stream_sent *ret_sent) EG_MUST_CHECK;
+/* Sends as much of the run as the wire takes. 0 or a negative errno. */
+int eg_stream_run_send(const struct eg_stream_run *run, struct eg_wire *wire,
+                       struct eg_stream_sent *ret_sent) EG_MUST_CHECK;
 
 #endif

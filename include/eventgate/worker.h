@@ -56,6 +56,7 @@ struct eg_worker_shared {
     const struct eg_config *config;
     struct eg_policy *policy;       /* at the start; the workers' own is theirs */
     struct eg_set_status *statuses; /* one a set */
+    struct eg_tls *tls;             /* what TLS begins with at first; NULL: none */
     struct eg_intake_counts *counts;
     struct eg_revocations *revocations;
     struct eg_budget bodies;
@@ -133,6 +134,9 @@ int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *sett
 
 /* Tokens may have been revoked: ends what such ones opened. Any thread. */
 void eg_worker_heed_revocations(struct eg_worker *worker);
+
+/* What connections of TLS begin with from now on (a reference is taken). 0 or -ENOMEM. */
+int eg_worker_use_tls(struct eg_worker *worker, struct eg_tls *tls) EG_MUST_CHECK;
 
 /* Answers /channels, /sets, /livez, /readyz, /healthz and /metrics. */
 void eg_admin_handle(struct eg_worker *worker, struct eg_exchange *exchange);

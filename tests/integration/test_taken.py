@@ -427,9 +427,9 @@ def rename_import(library, old, new):
     return library
 
 
-def start_with(conninfo, **variables):
+def start_with(conninfo, *arguments, listen="127.0.0.1:0", **variables):
     """Starts the program; its exit code and log. Where it gets as far as serving, it is ended."""
-    command = [RELEASE, "--postgres", conninfo, "--live", "t/**", "--listen", "127.0.0.1:0", "--workers", "1"]
+    command = [RELEASE, "--postgres", conninfo, "--live", "t/**", "--listen", listen, "--workers", "1", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(**variables)) as process:
         log = ""
         for line in process.stderr:

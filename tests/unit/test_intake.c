@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "eventgate/client_calls.h"
+
 enum { DEADLINE_MS = 20000, SHORT_MS = 60, ADMITTED_MAX = 8 };
 
 #define GOOD "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -37,7 +39,7 @@ static int admit(void *context, struct eg_client *client)
 {
     struct fixture *fixture = context;
     if (fixture->admit_result) {
-        close(client->fd);
+        close(client->wire.fd);
         return fixture->admit_result;
     }
     assert_true(fixture->admitted_count < ADMITTED_MAX);
@@ -87,7 +89,7 @@ static void make(struct fixture *fixture)
 /* What libmicrohttpd does when it closes. */
 static void close_client(struct eg_client *client)
 {
-    int fd = client->fd;
+    int fd = client->wire.fd;
     eg_client_closed(client);
     close(fd);
 }
@@ -213,8 +215,8 @@ static const char *receive(struct fixture *fixture, struct eg_client *client)
 {
     static char text[4096];
     eg_loop_turn(fixture->loop, 0); /* the loop's clock */
-    assert_true(is_readable(client->fd, DEADLINE_MS));
-    ssize_t got = recv(client->fd, text, sizeof(text) - 1, 0);
+    assert_true(is_readable(client->wire.fd, DEADLINE_MS));
+    ssize_t got = recv(client->wire.fd, text, sizeof(text) - 1, 0);
     assert_true(got >= 0);
     text[got] = '\0';
     return text;
@@ -243,7 +245,7 @@ static void a_connection_is_admitted_counted_and_forgotten(void **state)
     char address[INET6_ADDRSTRLEN];
     int fd;
     struct eg_client *client = arrive(fixture, &fd);
-    int client_fd = client->fd;
+    int client_fd = client->wire.fd;
     assert_ptr_equal(eg_client_find(client_fd), client);
     assert_null(eg_client_find(fd));
     assert_null(eg_client_find(-1));
@@ -382,17 +384,17 @@ static void good_requests_pass_byte_by_byte_and_pipelined(void **state)
     char byte[2] = "";
     int fd;
     struct eg_client *client = arrive(fixture, &fd);
-    uint64_t reads = eg_intake_reads();
+    uint64_t reads = eg_client_reads();
     for (const char *at = POST "0123456789"; *at; at++) {
         byte[0] = *at;
         deliver(fixture, fd, client, byte);
     }
-    assert_int_equal(eg_intake_reads(), reads + strlen(POST "0123456789"));
+    assert_int_equal(eg_client_reads(), reads + strlen(POST "0123456789"));
     assert_int_equal(client->head.requests, 1);
     deliver(fixture, fd, client, GOOD POST "0123456789" GOOD);
     assert_int_equal(client->head.requests, 4);
     assert_int_equal(client->head.stage, EG_HEAD_IDLE);
-    assert_int_equal(recv(client->fd, byte, 1, 0), -1);
+    assert_int_equal(recv(client->wire.fd, byte, 1, 0), -1);
     assert_int_equal(errno, EAGAIN);
     close(fd);
     assert_string_equal(receive(fixture, client), ""); /* the client's end */
@@ -404,12 +406,12 @@ static void descriptors_that_are_no_clients_are_read_as_they_are(void **state)
     (void)state;
     char text[16];
     int pair[2];
-    uint64_t reads = eg_intake_reads();
+    uint64_t reads = eg_client_reads();
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     say(pair[0], "\r\nno request");
     assert_int_equal(recv(pair[1], text, sizeof(text), 0), 12);
     assert_memory_equal(text, "\r\nno request", 12);
-    assert_int_equal(eg_intake_reads(), reads);
+    assert_int_equal(eg_client_reads(), reads);
     assert_int_equal(recv(-1, text, sizeof(text), 0), -1);
     assert_int_equal(errno, EBADF);
     close(pair[0]);
@@ -440,7 +442,7 @@ static void a_bad_head_is_answered_and_never_passes_whole(void **state)
             assert_null(strstr(passed, "\n\n"));
         }
         assert_int_equal(strncmp(rows[i].text, passed, strlen(passed)), 0);
-        assert_int_equal(recv(client->fd, passed, sizeof(passed), 0), 0); /* asking again changes nothing */
+        assert_int_equal(recv(client->wire.fd, passed, sizeof(passed), 0), 0); /* asking again changes nothing */
         assert_refused(rest(fd), rows[i].answer);
         assert_int_equal(eg_metrics_sum(rows[i].metric), 1);
         assert_int_equal(eg_metrics_sum(EG_METRIC_REQUESTS_4XX) + eg_metrics_sum(EG_METRIC_REQUESTS_5XX), 1);
@@ -485,11 +487,11 @@ static void a_refusal_comes_behind_the_answers_before_it(void **state)
     assert_null(strstr(passed + strlen(GOOD), "\r\n\r\n"));
     eg_client_busy(client, true);
     turn_for(fixture, SHORT_MS * 3);
-    assert_false(is_readable(fd, 0));         /* nothing is said before the first is answered */
-    assert_false(is_readable(client->fd, 0)); /* nor does it look like a hang-up to whoever answers it */
-    say(client->fd, answer);
+    assert_false(is_readable(fd, 0));              /* nothing is said before the first is answered */
+    assert_false(is_readable(client->wire.fd, 0)); /* nor does it look like a hang-up to whoever answers it */
+    say(client->wire.fd, answer);
     eg_client_busy(client, false);
-    assert_true(is_readable(client->fd, 0)); /* nothing more comes from the client, and yet it is read again */
+    assert_true(is_readable(client->wire.fd, 0)); /* nothing more comes from the client, and yet it is read again */
     assert_string_equal(receive(fixture, client), "");
     const char *text = rest(fd);
     assert_int_equal(strncmp(text, answer, strlen(answer)), 0);
@@ -502,7 +504,7 @@ static void a_refusal_comes_behind_the_answers_before_it(void **state)
 /* The server's half has been ended: libmicrohttpd reads the end, and closes. */
 static void assert_ended(struct fixture *fixture, struct eg_client *client)
 {
-    turn_until_readable(fixture, client->fd);
+    turn_until_readable(fixture, client->wire.fd);
     while (*receive(fixture, client))
         ;
 }
@@ -517,7 +519,7 @@ static void a_head_has_to_arrive_in_time_whatever_trickles_in(void **state)
     uint64_t start_ms = eg_loop_now_ms(fixture->loop), end_ms = start_ms + DEADLINE_MS;
     while (!is_readable(fd, 0)) {
         assert_true(eg_monotonic_ms() < end_ms);
-        if (send(fd, "x", 1, MSG_NOSIGNAL) == 1 && is_readable(client->fd, 5))
+        if (send(fd, "x", 1, MSG_NOSIGNAL) == 1 && is_readable(client->wire.fd, 5))
             receive(fixture, client);
         eg_loop_turn(fixture->loop, 5);
     }
@@ -569,7 +571,7 @@ static void only_who_waits_for_a_next_request_is_idle(void **state)
     eg_client_busy(client, true);
     assert_int_equal(client->wait, EG_CLIENT_WAITS_NOT);
     turn_for(fixture, SHORT_MS * 3);
-    assert_false(is_readable(client->fd, 0));
+    assert_false(is_readable(client->wire.fd, 0));
     eg_client_busy(client, false);
     assert_int_equal(client->wait, EG_CLIENT_WAITS_IDLE);
     assert_ended(fixture, client);
@@ -593,7 +595,7 @@ static void what_is_pipelined_has_no_deadline_before_its_turn(void **state)
         eg_client_busy(client, true);
         turn_for(fixture, SHORT_MS * 3);
         assert_false(is_readable(fd, 0)); /* the first is still being answered */
-        assert_false(is_readable(client->fd, 0));
+        assert_false(is_readable(client->wire.fd, 0));
         eg_client_busy(client, false);
         turn_until_readable(fixture, fd);
         assert_refused(rest(fd), "HTTP/1.1 408 ");
@@ -634,7 +636,7 @@ static void a_taken_connection_is_unchecked_without_deadlines_and_counts(void **
     fixture->settings.idle_timeout_ms = SHORT_MS;
     struct eg_client *client = arrive(fixture, &fd);
     deliver(fixture, fd, client, GOOD);
-    int old_fd = client->fd, own_fd = fcntl(old_fd, F_DUPFD_CLOEXEC, 0);
+    int old_fd = client->wire.fd, own_fd = fcntl(old_fd, F_DUPFD_CLOEXEC, 0);
     assert_true(own_fd >= 0);
     eg_client_take(client, own_fd);
     fixture->admitted[0] = NULL;
@@ -670,9 +672,9 @@ static void draining_ends_who_waits_for_a_next_request(void **state)
     deliver(fixture, half_fd, half, GOOD HALF);
     eg_intake_drain(fixture->intake);
     assert_ended(fixture, idle);
-    assert_false(is_readable(busy->fd, 0));
-    assert_false(is_readable(half->fd, 0));
-    assert_false(is_readable(new->fd, 0)); /* its first request may be on its way */
+    assert_false(is_readable(busy->wire.fd, 0));
+    assert_false(is_readable(half->wire.fd, 0));
+    assert_false(is_readable(new->wire.fd, 0)); /* its first request may be on its way */
     eg_client_busy(busy, false);
     assert_ended(fixture, busy);
     deliver(fixture, new_fd, new, GOOD);

@@ -25,7 +25,8 @@ static char loopback[] = "127.0.0.1:0";
 
 static void addresses_that_are_understood(void **state)
 {
-    static const char *const good[] = {"127.0.0.1:8080", "0.0.0.0:0", "[::1]:8080", "[::]:65535", ":8080", ":0"};
+    static const char *const good[] = {"127.0.0.1:8080",     "0.0.0.0:0",   "[::1]:8080", "[::]:65535", ":8080", ":0",
+                                       "tls:127.0.0.1:8443", "tls:[::1]:0", "tls::8443"};
     (void)state;
     for (size_t i = 0; i < EG_ARRAY_LENGTH(good); i++)
         assert_null(eg_listening_problem(good[i]));
@@ -53,6 +54,11 @@ static void addresses_that_are_not(void **state)
                                       "::1]:80",
                                       ":99999999999999999999999",
                                       "[fe80::1%lo]:80",
+                                      "tls:",
+                                      "tls:8443",
+                                      "tls:tls:127.0.0.1:8443",
+                                      "TLS:127.0.0.1:8443",
+                                      "tls:localhost:8443",
                                       "[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001]:80"};
     (void)state;
     for (size_t i = 0; i < EG_ARRAY_LENGTH(bad); i++) {
@@ -124,6 +130,23 @@ static void connections_are_spread_over_the_sockets(void **state)
         close(client);
     }
     assert_true(accepted[0] > 0 && accepted[1] > 0);
+    eg_listening_close(&listening);
+}
+
+static void a_socket_of_tls_says_so(void **state)
+{
+    char secure[] = "tls:127.0.0.1:0";
+    char *addresses[] = {loopback, secure};
+    struct eg_listening listening;
+    struct eg_error error;
+    (void)state;
+    assert_false(eg_listening_need_tls(addresses, 1));
+    assert_true(eg_listening_need_tls(addresses, 2));
+    assert_int_equal(eg_listening_open(addresses, 2, 1, &listening, &error), 0);
+    assert_int_equal(listening.count, 2);
+    assert_false(listening.sockets[0].tls);
+    assert_true(listening.sockets[1].tls);
+    assert_int_equal(strncmp(listening.sockets[1].address, "127.0.0.1:", 10), 0);
     eg_listening_close(&listening);
 }
 
@@ -244,11 +267,15 @@ static void two_inherited(void)
     REQUIRE(fcntl(tcp, F_DUPFD, 20) == 20 && fcntl(local, F_DUPFD, 21) == 21);
     REQUIRE(dup2(20, FIRST_INHERITED_FD) >= 0 && dup2(21, FIRST_INHERITED_FD + 1) >= 0);
     announce(getpid(), 2);
+    REQUIRE(!eg_listening_need_tls(addresses, 1));
+    REQUIRE(setenv("LISTEN_FDNAMES", "tlsx:tls", 1) == 0);
+    REQUIRE(eg_listening_need_tls(addresses, 1));
     REQUIRE(eg_listening_open(addresses, 1, 4, &listening, &error) == 0);
     REQUIRE(listening.count == 2);
     for (int i = 0; i < 2; i++) {
         REQUIRE(listening.sockets[i].fd == FIRST_INHERITED_FD + i);
         REQUIRE(listening.sockets[i].worker == -1);
+        REQUIRE(listening.sockets[i].tls == (i == 1));
         REQUIRE(fcntl(listening.sockets[i].fd, F_GETFL) & O_NONBLOCK);
         REQUIRE(fcntl(listening.sockets[i].fd, F_GETFD) & FD_CLOEXEC);
     }
@@ -308,6 +335,7 @@ int main(void)
         cmocka_unit_test(several_addresses_and_families),
         cmocka_unit_test(a_port_that_is_taken_is_an_error_that_names_it),
         cmocka_unit_test(a_bad_address_leaves_nothing_open),
+        cmocka_unit_test(a_socket_of_tls_says_so),
         cmocka_unit_test(inherited_sockets_are_used_instead_of_the_addresses),
         cmocka_unit_test(an_inherited_descriptor_must_be_listening),
         cmocka_unit_test(sockets_for_another_process_are_left_alone),

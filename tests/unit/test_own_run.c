@@ -86,7 +86,7 @@ static void frames_have_the_streams_cursors(void **state)
         eg_buffer_clear(&fixture->got);
         add(fixture, fixture->event, 41, chunked);
         add(fixture, fixture->event, 42, chunked);
-        assert_int_equal(eg_own_run_send(fixture->run, fixture->ours, &sent), 0);
+        assert_int_equal(eg_own_run_send(fixture->run, &(struct eg_wire){.fd = fixture->ours}, &sent), 0);
         assert_int_equal(sent.frames, 2);
         assert_int_equal(sent.rest_length, 0);
         receive(fixture);
@@ -121,7 +121,7 @@ static void the_rest_of_a_frame_is_known(void **state)
     assert_int_equal(setsockopt(fixture->ours, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
     for (uint64_t position = 1; position <= 15; position++)
         add(fixture, large, position, position % 2);
-    assert_int_equal(eg_own_run_send(fixture->run, fixture->ours, &sent), 0);
+    assert_int_equal(eg_own_run_send(fixture->run, &(struct eg_wire){.fd = fixture->ours}, &sent), 0);
     assert_in_range(sent.frames, 1, 14);
     assert_int_equal(sent.bytes + sent.rest_length, fixture->run->ends[sent.frames - 1]);
     assert_true(sent.rest_length < 3100);
@@ -129,11 +129,11 @@ static void the_rest_of_a_frame_is_known(void **state)
     assert_int_equal(fixture->got.length, sent.bytes);
     eg_buffer_add(&fixture->got, sent.rest, sent.rest_length);
     assert_memory_equal(fixture->got.data, fixture->run->bytes.data, fixture->got.length);
-    while (eg_own_run_send(fixture->run, fixture->ours, &sent) == 0)
+    while (eg_own_run_send(fixture->run, &(struct eg_wire){.fd = fixture->ours}, &sent) == 0)
         ;
-    assert_int_equal(eg_own_run_send(fixture->run, fixture->ours, &sent), -EAGAIN);
+    assert_int_equal(eg_own_run_send(fixture->run, &(struct eg_wire){.fd = fixture->ours}, &sent), -EAGAIN);
     assert_int_equal(shutdown(fixture->theirs, SHUT_RDWR), 0);
-    assert_int_equal(eg_own_run_send(fixture->run, fixture->ours, &sent), -EPIPE);
+    assert_int_equal(eg_own_run_send(fixture->run, &(struct eg_wire){.fd = fixture->ours}, &sent), -EPIPE);
     eg_event_unref(large);
 }
 

@@ -57,7 +57,7 @@ static void assert_says(struct fixture *fixture, bool chunked, bool last, const 
     assert_true(eg_stream_note_set(&fixture->note, &plain, chunked, last));
     assert_null(plain.data);
     assert_false(eg_stream_note_is_empty(&fixture->note) || fixture->note.is_rest);
-    assert_int_equal(eg_stream_note_send(&fixture->note, fixture->ours, &bytes), 0);
+    assert_int_equal(eg_stream_note_send(&fixture->note, &(struct eg_wire){.fd = fixture->ours}, &bytes), 0);
     assert_true(eg_stream_note_is_empty(&fixture->note));
     assert_int_equal(bytes, strlen(expected));
     receive(fixture);
@@ -80,7 +80,7 @@ static void nothing_but_the_end_of_a_body_is_a_note_too(void **state)
     struct eg_buffer plain = EG_BUFFER_INIT;
     size_t bytes = 0;
     assert_true(eg_stream_note_set(&fixture->note, &plain, true, true));
-    assert_int_equal(eg_stream_note_send(&fixture->note, fixture->ours, &bytes), 0);
+    assert_int_equal(eg_stream_note_send(&fixture->note, &(struct eg_wire){.fd = fixture->ours}, &bytes), 0);
     assert_int_equal(bytes, 5);
 }
 
@@ -93,7 +93,7 @@ static void the_rest_of_a_frame_goes_out_in_pieces(void **state)
     for (size_t i = 0; i < 100000; i++)
         rest[i] = (char)('a' + i % 26);
     assert_true(eg_stream_note_set_rest(&fixture->note, rest, 100000));
-    while ((error = eg_stream_note_send(&fixture->note, fixture->ours, &bytes)) != 0) {
+    while ((error = eg_stream_note_send(&fixture->note, &(struct eg_wire){.fd = fixture->ours}, &bytes)) != 0) {
         assert_int_equal(error, -EAGAIN);
         assert_true(fixture->note.is_rest);
         receive(fixture);
@@ -114,7 +114,7 @@ static void a_hung_up_socket_is_an_error(void **state)
     size_t bytes = 0;
     assert_true(eg_stream_note_set_rest(&fixture->note, "rest", 4));
     assert_int_equal(shutdown(fixture->theirs, SHUT_RDWR), 0);
-    assert_int_equal(eg_stream_note_send(&fixture->note, fixture->ours, &bytes), -EPIPE);
+    assert_int_equal(eg_stream_note_send(&fixture->note, &(struct eg_wire){.fd = fixture->ours}, &bytes), -EPIPE);
     assert_false(eg_stream_note_is_empty(&fixture->note));
 }
 

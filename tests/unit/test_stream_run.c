@@ -1,5 +1,5 @@
-/* What a run holds, who shares it, and what of it a socket has taken: over a socket pair. The test's own send() and
- * sendmsg() count the pieces that a run goes out in: only a run that is shared is one piece. */
+/* What a run holds, who shares it, and what of it a socket has taken: over a socket pair. The test stands in
+ * for libc's send() and sendmsg(), and counts the pieces that a run goes out in: only a run that is shared is one. */
 #include "eventgate/stream_run.h"
 
 #include <errno.h>
@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include "eventgate/libc_calls.h"
 
 enum { READERS_MAX = 4, RUN_FRAMES = 256, RUN_BYTES = 256 * 1024 };
 
@@ -35,13 +37,18 @@ static const struct eg_format ndjson = {EG_TRANSPORT_NDJSON, EG_PAYLOAD_EVENT, E
 
 static size_t pieces; /* of the last call */
 
-ssize_t send(int fd, const void *data, size_t length, int flags)
+ssize_t eg_libc_recv(int fd, void *buffer, size_t length, int flags)
+{
+    return syscall(SYS_recvfrom, fd, buffer, length, flags, NULL, NULL);
+}
+
+ssize_t eg_libc_send(int fd, const void *data, size_t length, int flags)
 {
     pieces = 1;
     return syscall(SYS_sendto, fd, data, length, flags, NULL, 0);
 }
 
-ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+ssize_t eg_libc_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     pieces = message->msg_iovlen;
     return syscall(SYS_sendmsg, fd, message, flags);
@@ -159,7 +166,7 @@ static int collect(struct fixture *fixture, const struct eg_stream_need *need)
 static void assert_sends(struct fixture *fixture, const struct eg_stream_need *need, size_t count, size_t in_pieces)
 {
     assert_int_equal(collect(fixture, need), count);
-    assert_int_equal(eg_stream_run_send(fixture->run, fixture->ours, &fixture->sent), 0);
+    assert_int_equal(eg_stream_run_send(fixture->run, &(struct eg_wire){.fd = fixture->ours}, &fixture->sent), 0);
     assert_int_equal(pieces, in_pieces);
     assert_int_equal(fixture->sent.frames, count);
     assert_int_equal(fixture->sent.bytes, fixture->want.length);
@@ -535,7 +542,7 @@ static void what_a_full_socket_has_taken_is_told_to_the_byte(void **state)
     make_small(fixture);
     while (reader->next <= fixture->head) {
         assert_true(collect(fixture, &need) > 0);
-        assert_int_equal(eg_stream_run_send(fixture->run, fixture->ours, &fixture->sent), 0);
+        assert_int_equal(eg_stream_run_send(fixture->run, &(struct eg_wire){.fd = fixture->ours}, &fixture->sent), 0);
         move_on(fixture, reader, &need);
         halves += fixture->sent.half_bytes > 0;
         receive(fixture);
@@ -555,7 +562,7 @@ static void a_reader_that_is_gone_in_the_middle_of_a_run_leaves_it_whole(void **
     int bytes = 1 << 18;
     make_small(fixture);
     assert_int_equal(collect(fixture, &gone), COUNT);
-    assert_int_equal(eg_stream_run_send(fixture->run, fixture->ours, &fixture->sent), 0);
+    assert_int_equal(eg_stream_run_send(fixture->run, &(struct eg_wire){.fd = fixture->ours}, &fixture->sent), 0);
     assert_false(fixture->sent.all);
     eg_subscribers_remove(fixture->subscribers, &fixture->readers[--fixture->reader_count]);
     receive(fixture);
@@ -572,7 +579,8 @@ static void a_hung_up_socket_is_an_error(void **state)
     assert_int_equal(shutdown(fixture->theirs, SHUT_RDWR), 0);
     for (size_t reader = 0; reader < 2; reader++) { /* in parts, and in one piece */
         assert_int_equal(collect(fixture, &need), 2);
-        assert_int_equal(eg_stream_run_send(fixture->run, fixture->ours, &fixture->sent), -EPIPE);
+        assert_int_equal(eg_stream_run_send(fixture->run, &(struct eg_wire){.fd = fixture->ours}, &fixture->sent),
+                         -EPIPE);
     }
 }
 

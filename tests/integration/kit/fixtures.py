@@ -1,5 +1,6 @@
 """What tests ask for by name."""
 
+import contextlib
 import itertools
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from kit.gateway import Gateway, install_schema
 from kit.postgres import Postgres
 from kit.proxy import Proxy
+from kit.tls import Certificate
 
 numbers = itertools.count(1)
 
@@ -56,10 +58,10 @@ def durable_gateway(postgres):
     assert code == 0, process.log_text()
 
 
-@pytest.fixture
-def start_gateway(postgres):
-    """Starts gateways of this test's own: arguments of the program; `database`: a server, a conninfo, or None where a
-    configuration file says it all; `durable`: its durable channels, whose schema is installed first."""
+@contextlib.contextmanager
+def starting(postgres, **always):
+    """Starts gateways of one test's own, and ends them: arguments of the program; `database`: a server, a conninfo, or
+    None where a configuration file says it all; `durable`: its durable channels, whose schema is installed first."""
     started = []
 
     def start(*arguments, database=postgres, live="t/**", durable=None, **options):
@@ -69,13 +71,46 @@ def start_gateway(postgres):
         if durable:
             install_schema(conninfo)
             given += ("--durable", durable)
-        process = Gateway(*given, *arguments, **options)
+        process = Gateway(*given, *arguments, **always | options)
         started.append(process)
         return process
 
     yield start
     codes = [process.stop() for process in started]
     assert all(code in (0, 143, -9) for code in codes), [process.log_text() for process in started]
+
+
+@pytest.fixture
+def start_gateway(postgres):
+    with starting(postgres) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def certificate():
+    made = Certificate()
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="session")
+def tls_gateway(postgres, certificate):
+    """What `gateway` is, but over TLS."""
+    process = Gateway("--postgres", postgres.conninfo, "--live", "listed/a,listed/b,t/**", "--workers", "2",
+                      certificate=certificate)
+    try:
+        yield process.wait_ready()
+    finally:
+        code = process.stop()
+    assert code == 0, process.log_text()
+
+
+@pytest.fixture
+def start_tls_gateway(postgres, certificate):
+    with starting(postgres, certificate=certificate) as start:
+        yield start
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import subprocess
 import threading
 
 from kit import http
+from kit.http import Address
 from kit.streams import Stream
 from kit.wait import DEADLINE, until
 
@@ -35,8 +36,14 @@ def install_schema(conninfo):
 
 
 class Gateway:
+    """`certificate`: it listens with TLS only (kit/tls.py), and all that is asked of it goes over that."""
+
     def __init__(self, *arguments, listen="127.0.0.1:0", binary=BINARY, wrapper=(), process_options=None,
-                 variables=None):
+                 variables=None, certificate=None):
+        self.certificate = certificate
+        if certificate:
+            listen = f"tls:{listen}"
+            arguments += certificate.arguments()
         command = [*wrapper, binary, *arguments] + (["--listen", listen] if listen else [])
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         env=environment(**(variables or {})), **(process_options or {}))
@@ -54,12 +61,13 @@ class Gateway:
         for line in list(self.log):
             match = re.search(r'listening.*address"?[=:] ?"?([0-9.]+|\[[0-9a-f:]+\]):(\d+)', line)
             if match:
-                return match[1].strip("[]"), int(match[2])
+                address = match[1].strip("[]"), int(match[2])
+                return Address(*address, self.certificate.context()) if self.certificate else address
         return None
 
     @property
     def url(self):
-        return f"http://{self.address[0]}:{self.address[1]}"
+        return f"http{'s' if self.certificate else ''}://{self.address[0]}:{self.address[1]}"
 
     @property
     def pid(self):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import socket
+import ssl
 import struct
 import time
 
@@ -11,6 +12,15 @@ from kit.wait import DEADLINE
 
 class Closed(Exception):
     """The other side closed the connection."""
+
+
+class Address(tuple):
+    """(host, port) of a server that is talked to over TLS; `tls`: the client's context."""
+
+    def __new__(cls, host, port, tls):
+        address = super().__new__(cls, (host, port))
+        address.tls = tls
+        return address
 
 
 @dataclasses.dataclass
@@ -39,9 +49,10 @@ class Response:
 
 
 class Connection:
-    """`source`: the address to connect from. `receive_buffer`: bytes that the kernel may hold for us."""
+    """`source`: the address to connect from. `receive_buffer`: bytes that the kernel may hold for us. `tls`: the
+    context of a connection over TLS, else what the address has; `is_cut` then: it ended without close_notify."""
 
-    def __init__(self, address, source=None, receive_buffer=None):
+    def __init__(self, address, source=None, receive_buffer=None, tls=None):
         self.socket = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -49,6 +60,10 @@ class Connection:
             self.socket.bind((source, 0))
         self.socket.settimeout(DEADLINE)
         self.socket.connect(tuple(address))
+        self.is_cut = False
+        tls = tls or getattr(address, "tls", None)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost", suppress_ragged_eofs=False)
         self.buffer = b""
         self.deadline = time.monotonic() + DEADLINE
 
@@ -79,6 +94,10 @@ class Connection:
             data = self.socket.recv(65536)
         except ConnectionResetError:
             data = b""
+        except ssl.SSLError as error:
+            if not isinstance(error, ssl.SSLEOFError) and error.reason != "UNEXPECTED_EOF_WHILE_READING":
+                raise
+            data, self.is_cut = b"", True
         if not data:
             raise Closed()
         self.buffer += data
@@ -149,7 +168,7 @@ class Connection:
         self.socket.close()
 
 
-def call(address, method, target, body=None, **headers):
-    with Connection(address) as connection:
+def call(address, method, target, body=None, tls=None, **headers):
+    with Connection(address, tls=tls) as connection:
         headers.setdefault("Connection", "close")
         return connection.request(method, target, body, **headers).response(method)

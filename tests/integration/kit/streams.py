@@ -111,8 +111,9 @@ class NdjsonParser:
 class Stream:
     """A subscription: sends the request, reads its head, and then items one by one."""
 
-    def __init__(self, address, target, version="1.1", source=None, receive_buffer=None, **headers):
-        self._begin(Connection(address, source, receive_buffer).request("GET", target, version=version, **headers))
+    def __init__(self, address, target, version="1.1", source=None, receive_buffer=None, tls=None, **headers):
+        connection = Connection(address, source, receive_buffer, tls)
+        self._begin(connection.request("GET", target, version=version, **headers))
 
     @classmethod
     def on(cls, connection):
