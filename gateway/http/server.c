@@ -1,6 +1,5 @@
 /*
- * libmicrohttpd, and nothing but it: a daemon in external-epoll mode for each worker, requests as exchanges, and the
- * taking of sockets.
+ * libmicrohttpd, and nothing but it: a daemon in external-epoll mode for each worker, and requests as exchanges.
  *
  * An exchange is begun by the request line, told apart by its route when its head is complete, and handled when its
  * body is. It is answered within the callback, or suspended and answered later: the response is then kept until the
@@ -15,15 +14,10 @@
 #include "eventgate/server.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "eventgate/backoff.h"
 #include "eventgate/client_calls.h"
@@ -31,6 +25,7 @@
 #include "eventgate/log.h"
 #include "eventgate/policy.h"
 #include "eventgate/routing.h"
+#include "eventgate/server_internal.h"
 #include "eventgate/tls.h"
 
 /* Above every limit of ours, so that libmicrohttpd never stops taking connections. */
@@ -43,272 +38,6 @@
 /* While requests are held: how often libmicrohttpd is run at least, and how often without effect before it rests. */
 #define HELD_RUN_MS 10u
 #define HELD_QUIET_RUNS 2u
-
-struct eg_server {
-    struct MHD_Daemon *daemon;
-    struct eg_server_options options;
-    struct eg_intake *intake;
-    struct MHD_Response *out_of_memory, *outcome_unknown; /* always ready */
-    struct eg_watch daemon_watch;
-    int daemon_fd;
-    struct eg_timer timer;
-    bool run;
-    size_t held_count;
-    uint64_t steps; /* of requests: whatever libmicrohttpd does for one shows here or in eg_client_reads() */
-    unsigned quiet_runs;
-    bool draining; /* every answer closes its connection */
-    size_t exchange_count;
-    LIST_HEAD(, eg_exchange) exchanges;
-    LIST_HEAD(, eg_exchange) answered; /* suspended, with their response */
-    char id_prefix[9];
-    uint32_t id_next;
-};
-
-static void count_response(struct eg_server *server, unsigned status)
-{
-    static const enum eg_metric classes[] = {EG_METRIC_REQUESTS_2XX, EG_METRIC_REQUESTS_3XX, EG_METRIC_REQUESTS_4XX,
-                                             EG_METRIC_REQUESTS_5XX};
-    if (status >= 200 && status < 600)
-        eg_metrics_add(server->options.metrics, classes[status / 100 - 2], 1);
-}
-
-/* --- answering ------------------------------------------------------------------------------------------------- */
-
-static void unwatch_hangup(struct eg_exchange *exchange)
-{
-    if (!exchange->hangup.ready)
-        return;
-    eg_loop_remove(exchange->server->options.loop, exchange->hangup_fd, &exchange->hangup);
-    exchange->hangup.ready = NULL;
-}
-
-static void drop_response(const struct eg_server *server, struct MHD_Response *response)
-{
-    if (response && response != server->out_of_memory && response != server->outcome_unknown)
-        MHD_destroy_response(response);
-}
-
-static enum MHD_Result queue_response(struct eg_exchange *exchange)
-{
-    struct MHD_Response *response = exchange->response;
-    exchange->response = NULL;
-    enum MHD_Result result = MHD_queue_response(exchange->connection, exchange->status, response);
-    drop_response(exchange->server, response);
-    return result;
-}
-
-static bool add_headers(struct eg_exchange *exchange, struct MHD_Response *response, const char *content_type,
-                        const struct eg_header *headers)
-{
-    bool added = MHD_add_response_header(response, "X-Request-Id", exchange->id) == MHD_YES &&
-                 MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") == MHD_YES;
-    if (content_type)
-        added = added && MHD_add_response_header(response, "Content-Type", content_type) == MHD_YES;
-    for (; headers && headers->name; headers++)
-        added = added && MHD_add_response_header(response, headers->name, headers->value) == MHD_YES;
-    const struct eg_cors_headers cors = eg_identity_cors(exchange);
-    for (size_t i = 0; i < cors.count; i++)
-        added = added && MHD_add_response_header(response, cors.rows[i].name, cors.rows[i].value) == MHD_YES;
-    if (exchange->server->draining)
-        added = added && MHD_add_response_header(response, "Connection", "close") == MHD_YES;
-    return added;
-}
-
-/* Hands the response over (NULL: out of memory): it is queued by the callback that is running, or after the resume. */
-static void answer(struct eg_exchange *exchange, unsigned status, struct MHD_Response *response)
-{
-    struct eg_server *server = exchange->server;
-    if (!response) {
-        response = exchange->may_be_done ? server->outcome_unknown : server->out_of_memory;
-        status = MHD_HTTP_SERVICE_UNAVAILABLE;
-    }
-    exchange->answered = true;
-    exchange->response = response;
-    exchange->status = status;
-    count_response(server, status);
-    if (!exchange->suspended)
-        return;
-    unwatch_hangup(exchange);
-    LIST_REMOVE(exchange, entry);
-    LIST_INSERT_HEAD(&server->answered, exchange, entry);
-    eg_loop_again(server->options.loop);
-}
-
-void eg_exchange_reply(struct eg_exchange *exchange, unsigned status, const char *content_type, struct eg_buffer *body,
-                       const struct eg_header *headers)
-{
-    struct MHD_Response *response = NULL;
-    size_t length = 0;
-    char *text = body->failed ? NULL : eg_buffer_take(body, &length);
-    if (text)
-        response = MHD_create_response_from_buffer(length, text, MHD_RESPMEM_MUST_FREE);
-    if (!response) {
-        free(text);
-    } else if (!add_headers(exchange, response, content_type, headers) ||
-               MHD_add_response_header(response, "Cache-Control", "no-store") != MHD_YES) {
-        MHD_destroy_response(response);
-        response = NULL;
-    }
-    eg_buffer_done(body);
-    answer(exchange, status, response);
-}
-
-/* There is no descriptor for a stream whose head is out: all that is left is to end it. completed() tells the owner. */
-static ssize_t give_up_stream(const struct eg_exchange *exchange, char *buffer, size_t room)
-{
-    const struct eg_server_options *options = &exchange->server->options;
-    eg_log(EG_LOG_WARN, "no descriptor for a stream", EG_LOG_STR("request", exchange->id),
-           EG_LOG_STR("error", strerror(errno)));
-    eg_metrics_add(options->metrics, EG_METRIC_LIMIT_CONNECTIONS, 1);
-    struct eg_buffer frame = EG_BUFFER_INIT;
-    if (exchange->event_stream)
-        eg_frame_add_retry(&frame, eg_jitter_ms(options->settings->retry_ms, 50));
-    ssize_t length = MHD_CONTENT_READER_END_OF_STREAM;
-    if (!frame.failed && frame.length > 0 && frame.length <= room) {
-        memcpy(buffer, frame.data, frame.length);
-        length = (ssize_t)frame.length;
-    }
-    eg_buffer_done(&frame);
-    return length;
-}
-
-/* The content reader: the head is out. Takes the socket, and makes libmicrohttpd forget it. */
-static ssize_t take_socket(void *context, uint64_t position, char *buffer, size_t room)
-{
-    struct eg_exchange *exchange = context;
-    if (position > 0) /* of what give_up_stream() has said */
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    int fd = fcntl(exchange->client->wire.fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0)
-        return give_up_stream(exchange, buffer, room);
-    struct eg_wire wire = eg_client_take(exchange->client, fd);
-    exchange->gone = NULL;
-    exchange->taken(exchange, wire);
-    exchange->client = NULL;
-    /* libmicrohttpd closes its own descriptor when it runs the next time. */
-    exchange->server->run = true;
-    eg_loop_again(exchange->server->options.loop);
-    return MHD_CONTENT_READER_END_WITH_ERROR;
-}
-
-void eg_exchange_stream(struct eg_exchange *exchange, const char *content_type,
-                        void (*taken)(struct eg_exchange *exchange, struct eg_wire wire))
-{
-    static const struct eg_header headers[] = {{"Cache-Control", "no-store, no-transform"},
-                                               {"X-Accel-Buffering", "no"},
-                                               {"Connection", "close"},
-                                               {NULL, NULL}};
-    exchange->taken = taken;
-    exchange->event_stream = strcmp(content_type, "text/event-stream") == 0;
-    struct MHD_Response *response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, take_socket, exchange, NULL);
-    /* For HEAD, 0.9.75 would send the end of a chunked body that isn't there. */
-    if (response && exchange->method == EG_METHOD_HEAD)
-        MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
-    if (response && !add_headers(exchange, response, content_type, headers)) {
-        MHD_destroy_response(response);
-        response = NULL;
-    }
-    answer(exchange, MHD_HTTP_OK, response);
-}
-
-static void client_hung_up(struct eg_watch *watch, uint32_t epoll_events)
-{
-    struct eg_exchange *exchange = EG_CONTAINER_OF(watch, struct eg_exchange, hangup);
-    (void)epoll_events;
-    unwatch_hangup(exchange);
-    exchange->hung_up(exchange);
-}
-
-void eg_exchange_suspend(struct eg_exchange *exchange)
-{
-    if (exchange->suspended)
-        return;
-    MHD_suspend_connection(exchange->connection);
-    exchange->suspended = true;
-}
-
-void eg_exchange_hold(struct eg_exchange *exchange)
-{
-    exchange->suspended = exchange->held = true;
-    exchange->server->held_count++;
-}
-
-static void let_go(struct eg_exchange *exchange)
-{
-    exchange->suspended = false;
-    if (exchange->held)
-        exchange->server->held_count--;
-    else
-        MHD_resume_connection(exchange->connection);
-    exchange->held = false;
-}
-
-void eg_exchange_on_hangup(struct eg_exchange *exchange, void (*hung_up)(struct eg_exchange *exchange))
-{
-    exchange->hung_up = hung_up;
-    if (exchange->hangup.ready)
-        return;
-    exchange->hangup.ready = client_hung_up;
-    exchange->hangup_fd = exchange->client->wire.fd;
-    if (eg_loop_add(exchange->server->options.loop, exchange->hangup_fd, EPOLLRDHUP, &exchange->hangup) != 0)
-        exchange->hangup.ready = NULL; /* it is then noticed when the answer is sent */
-}
-
-struct counted {
-    const char *name;
-    size_t count;
-};
-
-static enum MHD_Result count_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
-{
-    struct counted *counted = context;
-    (void)kind, (void)value;
-    counted->count += strcasecmp(name, counted->name) == 0;
-    return MHD_YES;
-}
-
-const char *eg_exchange_header(struct eg_exchange *exchange, const char *name)
-{
-    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
-}
-
-struct header_list {
-    const char *name;
-    struct eg_buffer *list;
-    bool any;
-};
-
-static enum MHD_Result add_to_list(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
-{
-    struct header_list *wanted = context;
-    (void)kind;
-    if (strcasecmp(name, wanted->name) != 0)
-        return MHD_YES;
-    eg_buffer_add_string(wanted->list, wanted->any ? "," : "");
-    eg_buffer_add_string(wanted->list, value ? value : "");
-    wanted->any = true;
-    return MHD_YES;
-}
-
-bool eg_exchange_header_list(struct eg_exchange *exchange, const char *name, struct eg_buffer *list)
-{
-    struct header_list wanted = {name, list, false};
-    MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, add_to_list, &wanted);
-    return wanted.any;
-}
-
-const struct eg_settings *eg_exchange_settings(const struct eg_exchange *exchange)
-{
-    return exchange->server->options.settings;
-}
-
-size_t eg_exchange_header_count(struct eg_exchange *exchange, const char *name)
-{
-    struct counted counted = {.name = name};
-    MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, count_header, &counted);
-    return counted.count;
-}
 
 /* --- the life of an exchange ----------------------------------------------------------------------------------- */
 
@@ -363,12 +92,12 @@ static void completed(void *context, struct MHD_Connection *connection, void **r
     *request = NULL;
     server->steps++;
     server->held_count -= exchange->held;
-    unwatch_hangup(exchange);
+    eg_exchange_unwatch_hangup(exchange);
     if (exchange->gone)
         exchange->gone(exchange);
     if (exchange->client)
         eg_client_busy(exchange->client, false);
-    drop_response(server, exchange->response);
+    eg_exchange_drop_response(server, exchange->response);
     atomic_fetch_sub_explicit(&server->options.bodies->used, exchange->reserved_bytes, memory_order_relaxed);
     LIST_REMOVE(exchange, entry);
     server->exchange_count--;
@@ -408,7 +137,7 @@ static void begin(struct eg_exchange *exchange, const char *method, const char *
     exchange->started = true;
     exchange->http_1_0 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
     if (!exchange->client) { /* not ours: cannot be */
-        answer(exchange, 0, NULL);
+        eg_exchange_answer(exchange, 0, NULL);
         return;
     }
     struct eg_policy *const *policy = exchange->server->options.policy;
@@ -424,7 +153,7 @@ static void finish(struct eg_exchange *exchange)
 {
     struct eg_server *server = exchange->server;
     if (exchange->body.failed)
-        answer(exchange, 0, NULL);
+        eg_exchange_answer(exchange, 0, NULL);
     else
         server->options.hooks.handle(server->options.hooks.context, exchange);
 }
@@ -450,7 +179,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     } else if (!exchange->answered && !exchange->suspended) {
         finish(exchange);
     }
-    return exchange->response && !exchange->suspended ? queue_response(exchange) : MHD_YES;
+    return exchange->response && !exchange->suspended ? eg_exchange_queue_response(exchange) : MHD_YES;
 }
 
 /* --- the daemon ------------------------------------------------------------------------------------------------- */
@@ -572,9 +301,9 @@ void eg_server_free(struct eg_server *server)
     /* MHD_stop_daemon() aborts while a connection is suspended. */
     LIST_FOREACH (exchange, &server->exchanges, entry)
         if (exchange->suspended)
-            let_go(exchange);
+            eg_exchange_let_go(exchange);
     LIST_FOREACH (exchange, &server->answered, entry)
-        let_go(exchange);
+        eg_exchange_let_go(exchange);
     eg_timer_cancel(server->options.loop, &server->timer);
     if (server->daemon_fd > 0)
         eg_loop_remove(server->options.loop, server->daemon_fd, &server->daemon_watch);
@@ -620,7 +349,7 @@ static void resume_answered(struct eg_server *server)
         struct eg_exchange *exchange = LIST_FIRST(&server->answered);
         LIST_REMOVE(exchange, entry);
         LIST_INSERT_HEAD(&server->exchanges, exchange, entry);
-        let_go(exchange);
+        eg_exchange_let_go(exchange);
         server->run = true;
     }
 }
