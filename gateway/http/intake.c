@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,43 +19,12 @@
 #include "eventgate/backoff.h"
 #include "eventgate/client_calls.h"
 #include "eventgate/handshake.h"
+#include "eventgate/intake_internal.h"
 #include "eventgate/libc_calls.h"
 #include "eventgate/log.h"
 #include "eventgate/tls.h"
 
-#define ACCEPTS_PER_TURN 16
 #define DISCARDS_MAX 16
-#define REST_MS 100u
-#define WAIT_KINDS EG_CLIENT_WAITS_NOT
-
-struct intake_socket {
-    struct eg_watch watch;
-    struct eg_intake *intake;
-    int fd;
-    bool admin;
-    uint32_t events;
-    bool tls;
-    LIST_ENTRY(intake_socket) entry;
-};
-
-TAILQ_HEAD(wait_list, eg_client);
-
-struct eg_intake {
-    struct eg_loop *loop;
-    const struct eg_settings *settings;
-    struct eg_intake_counts *counts;
-    struct eg_metrics *metrics;
-    struct eg_intake_hooks hooks;
-    LIST_HEAD(, intake_socket) sockets;
-    LIST_HEAD(, eg_client) clients;
-    struct wait_list waiting[WAIT_KINDS];
-    struct eg_timer timer;
-    struct eg_timer rest; /* runs while the listening sockets are left alone */
-    struct eg_tls *tls;   /* what TLS begins with; NULL: none */
-    unsigned handshakes;  /* steps of them in this turn */
-    int reserve_fd;       /* given up for a moment to accept and refuse when there are no descriptors left */
-    bool draining;
-};
 
 /* --- deadlines -----------------------------------------------------------------------------------------------------
  */
@@ -108,8 +76,7 @@ static bool waits_for_us(const struct eg_client *client)
     return client->busy && client->head.requests >= client->begun;
 }
 
-/* What the client has to deliver next. */
-static void update_wait(struct eg_client *client)
+void eg_intake_update_wait(struct eg_client *client)
 {
     if (waits_for_us(client)) {
         wait_for(client, EG_CLIENT_WAITS_NOT);
@@ -137,13 +104,12 @@ static void update_wait(struct eg_client *client)
 /* --- refusing ------------------------------------------------------------------------------------------------------
  */
 
-static void count_refusal(struct eg_metrics *metrics, unsigned status)
+void eg_intake_count_refusal(struct eg_metrics *metrics, unsigned status)
 {
     eg_metrics_add(metrics, status >= 500 ? EG_METRIC_REQUESTS_5XX : EG_METRIC_REQUESTS_4XX, 1);
 }
 
-/* Writes a whole answer as far as the client takes it, and ends our side. */
-static void write_refusal(struct eg_wire *wire, enum eg_problem problem, const char *detail)
+void eg_intake_write_refusal(struct eg_wire *wire, enum eg_problem problem, const char *detail)
 {
     struct eg_buffer response = EG_BUFFER_INIT;
     char id[17];
@@ -172,8 +138,8 @@ static void refuse(struct eg_client *client, enum eg_problem problem, const char
         eg_metrics_add(metrics, EG_METRIC_LIMIT_HEADER, 1);
     if (problem == EG_PROBLEM_TOO_LARGE)
         eg_metrics_add(metrics, EG_METRIC_LIMIT_BODY, 1);
-    count_refusal(metrics, eg_problem_status(problem));
-    write_refusal(&client->wire, problem, detail);
+    eg_intake_count_refusal(metrics, eg_problem_status(problem));
+    eg_intake_write_refusal(&client->wire, problem, detail);
 }
 
 static void deadline_passed(struct eg_client *client)
@@ -239,7 +205,7 @@ ssize_t eg_client_read(struct eg_client *client, char *buffer, size_t length)
         if (got <= 0)
             return got;
         size_t passed = eg_head_check(&client->head, &limits, buffer, (size_t)got);
-        update_wait(client);
+        eg_intake_update_wait(client);
         if (passed > 0) {
             /* When the end came with the last bytes, epoll has told libmicrohttpd once of both. */
             if ((size_t)got < length && owes_more(client) && eg_wire_has_ended(&client->wire))
@@ -318,224 +284,13 @@ void eg_client_busy(struct eg_client *client, bool busy)
         speak_no_more(client);
     if (!busy && client->head.stage == EG_HEAD_IDLE && (client->intake->draining || eg_wire_has_ended(&client->wire)))
         shutdown(client->wire.fd, SHUT_RD);
-    update_wait(client);
+    eg_intake_update_wait(client);
     wake_for_refusal(client);
 }
 
 void eg_client_address(const struct eg_client *client, char ret_text[INET6_ADDRSTRLEN])
 {
     eg_address_text(&client->address, ret_text);
-}
-
-/* --- accepting -----------------------------------------------------------------------------------------------------
- */
-
-/* Refuses a connection before anything of it has been read. Over TLS that is done without a word: a handshake would
- * cost more than what is refused. */
-static void turn_away(const struct intake_socket *socket, int fd, enum eg_problem problem, const char *detail,
-                      enum eg_metric metric)
-{
-    struct eg_metrics *metrics = socket->intake->metrics;
-    struct eg_wire wire = {.fd = fd};
-    eg_metrics_add(metrics, metric, 1);
-    if (!socket->tls) {
-        count_refusal(metrics, eg_problem_status(problem));
-        write_refusal(&wire, problem, detail);
-    }
-    close(fd);
-}
-
-/* An IPv4 client of an IPv6 socket is an IPv4 client. */
-static void unmap(union eg_address *address, socklen_t *length)
-{
-    bool was_ipv6 = address->any.sa_family == AF_INET6;
-    eg_address_unmap(address);
-    if (was_ipv6 && address->any.sa_family == AF_INET)
-        *length = sizeof(address->in);
-}
-
-static struct eg_client *client_new(struct eg_intake *intake, int fd, const union eg_address *address, socklen_t length)
-{
-    struct eg_client *client = eg_client_has_room(fd) ? calloc(1, sizeof(*client)) : NULL;
-    if (!client)
-        return NULL;
-    client->intake = intake;
-    client->wire.fd = fd;
-    client->address = *address;
-    client->address_length = length;
-    client->wait = EG_CLIENT_WAITS_NOT;
-    LIST_INSERT_HEAD(&intake->clients, client, entry);
-    eg_metrics_add(intake->metrics, EG_METRIC_ACCEPTED, 1);
-    eg_metrics_add(intake->metrics, EG_METRIC_CONNECTIONS, 1);
-    update_wait(client);
-    return client;
-}
-
-/* Hands the client to libmicrohttpd. */
-static void admit(struct eg_client *client)
-{
-    struct eg_intake *intake = client->intake;
-    int fd = client->wire.fd;
-    eg_client_enter(fd, client);
-    if (intake->hooks.admit(intake->hooks.context, client) != 0) {
-        /* libmicrohttpd closes what it doesn't admit. */
-        if (eg_client_find(fd) == client)
-            eg_client_closed(client);
-    }
-}
-
-static void handshake_over(struct eg_handshake *handshake, int error)
-{
-    struct eg_client *client = handshake->context;
-    struct eg_metrics *metrics = client->intake->metrics;
-    client->handshake = NULL;
-    eg_metrics_add(metrics, error ? EG_METRIC_HANDSHAKES_FAILED : EG_METRIC_HANDSHAKES, 1);
-    if (!error) {
-        admit(client);
-        return;
-    }
-    int fd = client->wire.fd;
-    eg_client_free(client);
-    close(fd);
-}
-
-static int begin_handshake(struct eg_client *client)
-{
-    struct eg_intake *intake = client->intake;
-    int error = eg_wire_begin_tls(&client->wire, intake->tls);
-    if (!error)
-        error = eg_handshake_begin(intake->loop, &client->wire, &intake->handshakes, handshake_over, client,
-                                   &client->handshake);
-    return error;
-}
-
-static void welcome(const struct intake_socket *socket, int fd, union eg_address *address, socklen_t length)
-{
-    struct eg_intake *intake = socket->intake;
-    static const int on = 1;
-    const struct eg_settings *settings = intake->settings;
-    unmap(address, &length);
-    bool proxied = eg_networks_have(&settings->trusted_proxies, address);
-    int error = eg_intake_counts_add(intake->counts, address, settings->max_connections,
-                                     proxied ? UINT32_MAX : settings->max_connections_per_address);
-    if (error == -EDQUOT) {
-        turn_away(socket, fd, EG_PROBLEM_TOO_MANY,
-                  "Your address has as many connections as it may have (max_connections_per_address).",
-                  EG_METRIC_LIMIT_ADDRESS);
-        return;
-    }
-    if (error) {
-        turn_away(socket, fd, EG_PROBLEM_OVERLOADED, "All connections are taken (max_connections). Try again later.",
-                  EG_METRIC_LIMIT_CONNECTIONS);
-        return;
-    }
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    struct eg_client *client = client_new(intake, fd, address, length);
-    if (!client) {
-        eg_intake_counts_remove(intake->counts, address);
-        turn_away(socket, fd, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again later.",
-                  EG_METRIC_LIMIT_CONNECTIONS);
-        return;
-    }
-    client->proxied = proxied;
-    client->admin = socket->admin;
-    if (!socket->tls) {
-        admit(client);
-    } else if (begin_handshake(client) != 0) {
-        eg_client_free(client);
-        close(fd);
-    }
-}
-
-/* Leaves the listening sockets alone for a moment: nothing can be accepted, and they would wake the loop for ever. */
-static void rest(struct eg_intake *intake)
-{
-    struct intake_socket *socket;
-    if (intake->rest.heap_index != 0 ||
-        eg_timer_set(intake->loop, &intake->rest, eg_loop_now_ms(intake->loop) + REST_MS) != 0)
-        return;
-    eg_log(EG_LOG_WARN, "no descriptors or memory for new connections");
-    LIST_FOREACH (socket, &intake->sockets, entry)
-        eg_loop_remove(intake->loop, socket->fd, &socket->watch);
-}
-
-static void rest_is_over(struct eg_timer *timer)
-{
-    struct eg_intake *intake = EG_CONTAINER_OF(timer, struct eg_intake, rest);
-    struct intake_socket *socket;
-    LIST_FOREACH (socket, &intake->sockets, entry)
-        if (eg_loop_add(intake->loop, socket->fd, socket->events, &socket->watch) != 0) {
-            rest(intake);
-            return;
-        }
-}
-
-/* No descriptor is left: gives up the reserve for a moment, so that the client is told instead of waiting for ever. */
-static void refuse_without_descriptors(const struct intake_socket *socket)
-{
-    struct eg_intake *intake = socket->intake;
-    if (intake->reserve_fd >= 0)
-        close(intake->reserve_fd);
-    int fd = accept4(socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0)
-        turn_away(socket, fd, EG_PROBLEM_OVERLOADED, "The gateway is out of file descriptors. Try again later.",
-                  EG_METRIC_LIMIT_CONNECTIONS);
-    else if (errno == EMFILE || errno == ENFILE)
-        rest(intake);
-    intake->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-}
-
-static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
-{
-    struct intake_socket *socket = EG_CONTAINER_OF(watch, struct intake_socket, watch);
-    (void)epoll_events;
-    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        union eg_address address = {.any.sa_family = AF_UNSPEC};
-        socklen_t length = sizeof(address);
-        int fd = accept4(socket->fd, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            welcome(socket, fd, &address, length < sizeof(address) ? length : (socklen_t)sizeof(address));
-        } else if (errno == EMFILE || errno == ENFILE) {
-            refuse_without_descriptors(socket);
-            return;
-        } else if (errno != ECONNABORTED && errno != EINTR) {
-            if (errno == ENOBUFS || errno == ENOMEM)
-                rest(socket->intake);
-            return;
-        }
-    }
-}
-
-int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket *listening)
-{
-    if (listening->tls && !intake->tls)
-        return -EINVAL;
-    struct intake_socket *socket = calloc(1, sizeof(*socket));
-    if (!socket)
-        return -ENOMEM;
-    socket->intake = intake;
-    socket->fd = listening->fd;
-    socket->admin = listening->admin;
-    socket->tls = listening->tls;
-    socket->watch.ready = socket_ready;
-    socket->events = EPOLLIN | (listening->worker < 0 ? (uint32_t)EPOLLEXCLUSIVE : 0);
-    int error = eg_loop_add(intake->loop, socket->fd, socket->events, &socket->watch);
-    if (error) {
-        free(socket);
-        return error;
-    }
-    LIST_INSERT_HEAD(&intake->sockets, socket, entry);
-    return 0;
-}
-
-void eg_intake_stop(struct eg_intake *intake)
-{
-    while (!LIST_EMPTY(&intake->sockets)) {
-        struct intake_socket *socket = LIST_FIRST(&intake->sockets);
-        eg_loop_remove(intake->loop, socket->fd, &socket->watch);
-        LIST_REMOVE(socket, entry);
-        free(socket);
-    }
 }
 
 void eg_intake_drain(struct eg_intake *intake)
@@ -574,7 +329,7 @@ struct eg_intake *eg_intake_new(struct eg_loop *loop, const struct eg_settings *
     intake->metrics = metrics;
     intake->hooks = hooks;
     intake->timer.fire = deadlines_due;
-    intake->rest.fire = rest_is_over;
+    intake->rest.fire = eg_intake_rest_is_over;
     intake->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     LIST_INIT(&intake->sockets);
     LIST_INIT(&intake->clients);
