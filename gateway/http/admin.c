@@ -299,11 +299,11 @@ static void handle_metrics(struct eg_worker *worker, struct eg_exchange *exchang
 /* Answers, and returns false, where one needs a grant that isn't there. */
 static bool may_ask(struct eg_exchange *exchange)
 {
-    bool listing = exchange->route == EG_ROUTE_CHANNELS;
     if (exchange->route == EG_ROUTE_LIVEZ || exchange->route == EG_ROUTE_READYZ ||
         exchange->route == EG_ROUTE_HEALTHZ || eg_identity_allows_admin(exchange))
         return true;
-    if (listing && exchange->policy->has_keys && eg_identity_allows_something(exchange, EG_RIGHT_SUBSCRIBE, EG_ANY_SET))
+    bool listing = exchange->route == EG_ROUTE_CHANNELS && exchange->policy->has_keys;
+    if (listing && eg_identity_allows_something(exchange, EG_RIGHT_SUBSCRIBE, EG_ANY_SET))
         return true;
     if (listing)
         eg_identity_refuse(exchange, "The list shows what one may subscribe to, and that is nothing here.");

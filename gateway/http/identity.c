@@ -228,7 +228,7 @@ static void check_origin(struct eg_exchange *exchange)
 
 static void check_host(struct eg_exchange *exchange)
 {
-    if (eg_policy_allows_host(exchange->policy, eg_exchange_header(exchange, "Host")))
+    if (eg_policy_allows_host(exchange->policy, exchange->client->admin, eg_exchange_header(exchange, "Host")))
         return;
     eg_exchange_problem(exchange, EG_PROBLEM_MISDIRECTED,
                         "The gateway isn't reached by this host. If it is one of its names, list it in allowed_hosts.",
@@ -314,7 +314,7 @@ bool eg_identity_allows_admin(const struct eg_exchange *exchange)
 struct eg_cors_headers eg_identity_cors(struct eg_exchange *exchange)
 {
     const struct eg_cors_request request = cors_request(exchange);
-    if (!exchange->policy)
+    if (!exchange->policy || exchange->client->admin)
         return (struct eg_cors_headers){.count = 0};
     return eg_cors_headers(eg_policy_origins(exchange->policy), &request, exchange->options);
 }

@@ -262,12 +262,12 @@ struct eg_cors_list eg_policy_origins(const struct eg_policy *policy)
     return (struct eg_cors_list){texts_of(&policy->origins), policy->origins.count};
 }
 
-bool eg_policy_allows_host(const struct eg_policy *policy, const char *host)
+bool eg_policy_allows_host(const struct eg_policy *policy, bool admin, const char *host)
 {
-    if (policy->any_host || !host)
+    if (!host || (policy->any_host && !(admin && policy->has_keys)))
         return true;
     for (size_t i = 0; i < policy->hosts.count; i++)
         if (eg_host_matches(policy->hosts.items[i], host))
             return true;
-    return policy->hosts.count == 0 && eg_host_is_private(host);
+    return (admin || policy->hosts.count == 0) && eg_host_is_private(host);
 }

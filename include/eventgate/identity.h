@@ -44,7 +44,7 @@ void eg_identity_refuse(struct eg_exchange *exchange, const char *detail);
 void eg_identity_refuse_channel(struct eg_exchange *exchange, enum eg_right right, struct eg_bytes pattern,
                                 size_t item);
 
-/* What the answer says to browsers of other origins. */
+/* What the answer says to browsers of other origins; nothing by an address for operators, who need no token there. */
 struct eg_cors_headers eg_identity_cors(struct eg_exchange *exchange);
 
 /* How long the token that gave these grants is still good, in ms; UINT64_MAX without an end. 0: it has expired, or been

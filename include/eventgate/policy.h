@@ -52,7 +52,8 @@ void eg_policy_unref(struct eg_policy *policy); /* NULL is let be */
 
 struct eg_cors_list eg_policy_origins(const struct eg_policy *policy);
 
-/* May a request be for this host? NULL, which HTTP/1.0 allows: yes. */
-bool eg_policy_allows_host(const struct eg_policy *policy, const char *host);
+/* May a request be for this host? `admin`: it came in by an address for operators, whom keys don't protect from the
+ * pages that their browsers show. NULL, which HTTP/1.0 allows: yes. */
+bool eg_policy_allows_host(const struct eg_policy *policy, bool admin, const char *host);
 
 #endif

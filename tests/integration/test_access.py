@@ -10,7 +10,7 @@ import time
 import pytest
 
 from kit.gateway import BINARY, ROOT, Gateway, environment, install_schema, run
-from kit.http import Connection
+from kit.http import Connection, call
 from kit.tokens import SECRET, KeyPair, bearer, claims, encode, signed, token
 from kit.wait import DEADLINE, until
 
@@ -338,7 +338,21 @@ def test_operators_may_have_an_address_of_their_own(start_gateway, secret_file, 
         assert "sets" in answer.json()
     for target in ("/metrics", "/sets", "/channels"):
         assert gateway.get(target).status == (401 if keys else 403)
+    assert gateway.get("/channels").problem()[1].startswith("This is for operators" if not keys else "The list shows")
     assert gateway.get("/healthz").status == 200 and "sets" not in gateway.get("/healthz").json()
+
+
+@pytest.mark.parametrize("keys", [True, False])
+def test_pages_in_the_browser_of_an_operator_learn_nothing(start_gateway, secret_file, keys):
+    given = ["--keys", f"HS256:{secret_file}"] if keys else []
+    gateway = start_gateway("--admin-listen", "127.0.0.1:0", "--allowed-origins", "*,https://app.example", *given)
+    address = admin_address(gateway)
+    for target in ("/metrics", "/sets", "/channels", "/healthz"):
+        assert call(address, "GET", target, Host="rebound.example").status == 421, target
+        for origin in ("https://app.example", "https://evil.example"):
+            assert gateway.get(target, Origin=origin).header("access-control-allow-origin"), target
+            answer = call(address, "GET", target, Origin=origin)
+            assert answer.status in (200, 503) and not answer.header("access-control-allow-origin"), answer
 
 
 # --- without keys ----------------------------------------------------------------------------------------------------

@@ -102,23 +102,26 @@ static void which_hosts_are_ours(void **state)
 {
     static const struct {
         const char *gateway, *host;
-        bool keys, allowed;
+        bool keys, allowed, admin_allowed;
     } rows[] = {
-        {"", "localhost:80", false, true},
-        {"", "evil.example", false, false},
-        {"", NULL, false, true},
-        {"", "evil.example", true, true},
-        {"insecure = yes\n", "evil.example", false, true},
-        {"allowed_hosts = *.example\n", "a.example", true, true},
-        {"allowed_hosts = *.example\n", "localhost", true, false},
-        {"allowed_hosts = *\n", "evil.test.", false, true},
+        {"", "localhost:80", false, true, true},
+        {"", "evil.example", false, false, false},
+        {"", NULL, false, true, true},
+        {"", "evil.example", true, true, false},
+        {"", "127.0.0.1:9090", true, true, true},
+        {"insecure = yes\n", "evil.example", false, true, true},
+        {"insecure = yes\n", "evil.example", true, true, false},
+        {"allowed_hosts = *.example\n", "a.example", true, true, true},
+        {"allowed_hosts = *.example\n", "localhost", true, false, true},
+        {"allowed_hosts = *\n", "evil.test.", false, true, true},
     };
     (void)state;
     for (size_t i = 0; i < EG_ARRAY_LENGTH(rows); i++) {
         struct eg_policy *policy;
         struct eg_error error;
         assert_int_equal(make(rows[i].gateway, SET, rows[i].keys, &policy, &error), 0);
-        if (eg_policy_allows_host(policy, rows[i].host) != rows[i].allowed)
+        if (eg_policy_allows_host(policy, false, rows[i].host) != rows[i].allowed ||
+            eg_policy_allows_host(policy, true, rows[i].host) != rows[i].admin_allowed)
             fail_msg("%s: %s", rows[i].gateway, rows[i].host ? rows[i].host : "(none)");
         eg_policy_unref(policy);
     }
