@@ -113,8 +113,8 @@ static int64_t time_of(const struct eg_result *result, size_t row)
     if (!eg_result_bytes(result, row, BEFORE).data)
         return EG_REVOCATION_NONE;
     int64_t us = eg_result_integer(result, row, BEFORE);
-    if (us == INT64_MIN || us == INT64_MAX) /* infinite */
-        return us;
+    if (us == INT64_MIN || us > INT64_MAX - POSTGRES_EPOCH_US) /* infinite, or beyond all dates */
+        return us == INT64_MIN ? us : INT64_MAX;
     return us + POSTGRES_EPOCH_US;
 }
 

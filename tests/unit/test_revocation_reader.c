@@ -114,6 +114,10 @@ static void tells_all_that_there_are_and_then_each_new_one(void **state)
     assert_string_equal(last(seen)->subject, "alice");
     assert_true(last(seen)->before_us == EG_REVOCATION_NONE);
     assert_int_equal(seen->count, 3); /* no row twice */
+    /* The last day that there is. */
+    postgres_run("postgres", "SELECT eventgate.revoke('carl', '294276-12-31')");
+    await(seen);
+    assert_true(last(seen)->before_us == INT64_MAX);
     assert_int_equal(seen->whole, 1);
     close_reader(seen);
 }
