@@ -332,12 +332,18 @@ static int decide(struct eg_subscription *subscription)
 static bool try_to_begin(struct eg_subscription *subscription)
 {
     const struct eg_hold *hold = &subscription->hold;
+    struct eg_exchange *exchange = subscription->exchange;
     for (uint32_t i = 0; i < hold->count; i++) {
         const struct eg_holding *holding = hold->channels[i]->holding;
         if (holding->refusal) {
             refuse_pending(subscription, holding);
             return true;
         }
+    }
+    if (eg_identity_left_ms(exchange->grants, subscription->set->worker->policy) == 0) {
+        eg_subscription_free(subscription);
+        eg_identity_expired(exchange);
+        return true;
     }
     if (!is_served(subscription))
         return false;
@@ -379,22 +385,6 @@ void eg_subscribe_retry(struct eg_worker_set *set)
     while (subscription) {
         struct eg_subscription *next = TAILQ_NEXT(subscription, entry);
         try_to_begin(subscription);
-        subscription = next;
-    }
-}
-
-void eg_subscribe_heed_tokens(struct eg_worker_set *set)
-{
-    struct eg_subscription *subscription = TAILQ_FIRST(&set->pending);
-    while (subscription) {
-        struct eg_subscription *next = TAILQ_NEXT(subscription, entry);
-        struct eg_exchange *exchange = subscription->exchange;
-        if (eg_identity_left_ms(exchange->grants, set->worker->policy) == 0) {
-            eg_subscription_free(subscription);
-            eg_identity_expired(exchange);
-        } else {
-            try_to_begin(subscription);
-        }
         subscription = next;
     }
 }

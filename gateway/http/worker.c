@@ -293,7 +293,7 @@ static void heed_revocations(struct eg_message *message, void *context)
     eg_streams_heed_tokens(worker);
     for (uint32_t i = 0; i < worker->set_count; i++) {
         eg_polls_heed_tokens(&worker->sets[i]);
-        eg_subscribe_heed_tokens(&worker->sets[i]);
+        eg_subscribe_retry(&worker->sets[i]);
     }
 }
 

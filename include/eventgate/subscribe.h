@@ -25,11 +25,8 @@ struct eg_subscription {
 /* Answers GET /events and GET /channels/NAME. */
 void eg_subscribe_handle(struct eg_worker *worker, struct eg_exchange *exchange);
 
-/* Looks again at the pending subscriptions of a set: its feed has moved. */
+/* Looks again at the pending subscriptions of a set: its feed has moved, or what is known of revocations. */
 void eg_subscribe_retry(struct eg_worker_set *set);
-
-/* The same; those whose token isn't good any more are answered so. */
-void eg_subscribe_heed_tokens(struct eg_worker_set *set);
 
 /* The feed's news about channels. */
 void eg_subscribe_listened(struct eg_worker_set *set, struct eg_journal_channel *channel, uint64_t want);
