@@ -78,7 +78,7 @@ def test_a_revoked_subjects_streams_end_on_all_gateways_and_its_tokens_are_refus
         assert other.event().data == 2, "another subject's goes on"
     for gateway in (first, second):
         assert is_refused(gateway, channel, hers)
-        assert "reason=revoked" in gateway.log_text()
+        gateway.wait_log("reason=revoked")
         assert gateway.get(f"/channels/{channel}?wait=0", **his).status == 200
         with gateway.stream(f"/channels/{channel}", Last_Event_ID=cursor, **issued_later(channel, alice)) as stream:
             stream.next()
