@@ -30,6 +30,11 @@ __attribute__((constructor)) static void lend_scratch(void)
     json_set_alloc_funcs(eg_scratch_alloc, eg_scratch_free);
 }
 
+bool eg_json_run(void (*work)(void *context), void *context)
+{
+    return eg_scratch_run(SIZE_MAX, work, context);
+}
+
 struct check {
     struct eg_bytes text;
     bool valid;
@@ -47,7 +52,7 @@ int eg_json_check(const char *data, size_t length)
     struct check check = {.text = {data, length}};
     if (!may_be_json(data, length) || memchr(data, '\0', length)) /* jansson passes over a NUL at the end */
         return -EINVAL;
-    if (!eg_scratch_run(SIZE_MAX, load, &check))
+    if (!eg_json_run(load, &check))
         return -ENOMEM;
     return check.valid ? 0 : -EINVAL;
 }
@@ -55,8 +60,8 @@ int eg_json_check(const char *data, size_t length)
 const char *eg_json_problem(const char *data, size_t length)
 {
     struct check check = {.text = {data, length}};
-    bool too_deep = eg_scratch_run(SIZE_MAX, load, &check) && !check.valid &&
-                    json_error_code(&check.error) == json_error_stack_overflow;
+    bool too_deep =
+        eg_json_run(load, &check) && !check.valid && json_error_code(&check.error) == json_error_stack_overflow;
     return too_deep ? EG_JSON_TOO_DEEP : "isn't (RFC 8259)";
 }
 

@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eventgate/scratch.h"
-
 #define DECODE_FLAGS (JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL)
 
 struct scan {
@@ -287,7 +285,7 @@ int eg_json_batch_parse(const char *body, size_t length, bool ndjson, size_t max
         .scan = {body, body + length}, .ndjson = ndjson, .max_items = max_items, .error = ret_error};
     if (memchr(body, '\0', length))
         return has_nul(ret_error);
-    if (!eg_scratch_run(SIZE_MAX, read_batch, &reading))
+    if (!eg_json_run(read_batch, &reading))
         reading.result = -ENOMEM;
     if (reading.result)
         eg_json_batch_done(&reading.batch);

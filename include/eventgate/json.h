@@ -52,4 +52,8 @@ int eg_json_batch_parse(const char *body, size_t length, bool ndjson, size_t max
                         struct eg_error *ret_error) EG_MUST_CHECK;
 void eg_json_batch_done(struct eg_json_batch *batch);
 
+/* For this module's files: what uses jansson, as one run of the scratch pad, which frees all that jansson has allocated
+ * (see scratch.h). False: out of memory. */
+bool eg_json_run(void (*work)(void *context), void *context) EG_MUST_CHECK;
+
 #endif
