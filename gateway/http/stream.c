@@ -7,9 +7,9 @@
  * one stream far behind doesn't hold up the others: it is then dirty again at once. Invariants: `offset` > 0 only while
  * lagging, and then the entry at subscriber.next is the half-sent one, and `half` its event: the one event that a
  * stream keeps alive. If that event has left the journal, and the socket then takes nothing for STUCK_HEARTBEATS, the
- * stream is closed, so that a stuck reader lets go of it. A note is made only when `offset` is 0: notes stand between
- * whole frames. Over TLS the wire may hold what it has taken: the stream is then blocked like one whose socket is full,
- * though all of it may count as sent.
+ * stream is closed, so that a stuck reader lets go of it; so is one that is to end. A note is made only when `offset`
+ * is 0: notes stand between whole frames. Over TLS the wire may hold what it has taken: the stream is then blocked like
+ * one whose socket is full, though all of it may count as sent.
  *
  * While the subscriber is behind, a flush sends from the page of the log that the stream holds, and live events beside
  * it, as frames of its own; what of these is half out when the socket is full becomes the note. With the page at its
@@ -305,7 +305,7 @@ static void ready(struct eg_watch *watch, uint32_t epoll_events)
 static void beat(struct eg_stream *stream)
 {
     uint64_t stuck_ms = eg_loop_now_ms(eg_stream_worker(stream)->loop) - stream->moved_ms;
-    if ((half_is_alone(stream) || stream->note.is_rest) &&
+    if ((half_is_alone(stream) || stream->note.is_rest || stream->ending) &&
         stuck_ms >= STUCK_HEARTBEATS * (uint64_t)eg_stream_worker(stream)->settings.heartbeat_ms) {
         eg_metrics_add(eg_stream_worker(stream)->metrics, EG_METRIC_HALF_SENT, 1);
         stream_close(stream);

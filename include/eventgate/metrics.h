@@ -46,7 +46,7 @@
       "Gaps told to subscribers, by reason.")                                                                          \
     X(BLOCKED, "eventgate_streams_blocked", "", GAUGE, PROCESS, "Streams whose socket is full.")                       \
     X(HALF_SENT, "eventgate_half_sent_closed_total", "", COUNTER, PROCESS,                                             \
-      "Streams closed because their reader was stuck in the middle of an event that had left the journal.")            \
+      "Streams closed because their reader was stuck: in an event that had left the journal, or before its end.")      \
     X(CONNECTIONS, "eventgate_connections", "", GAUGE, PROCESS, "Open client connections, streams included.")          \
     X(ACCEPTED, "eventgate_connections_accepted_total", "", COUNTER, PROCESS, "Client connections accepted.")          \
     X(HANDSHAKES, "eventgate_tls_handshakes_total", "result=\"done\"", COUNTER, PROCESS, "TLS handshakes, by result.") \

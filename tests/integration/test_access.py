@@ -486,6 +486,20 @@ def test_a_slow_reader_ends_with_its_token_between_whole_frames(strict, postgres
         assert items and all(len(item.data["fill"]) == 7000 for item in items if item.kind == "event")
 
 
+def test_a_reader_that_takes_nothing_ends_with_its_token(start_gateway, secret_file, postgres, channel):
+    gateway = start_gateway("--keys", f"HS256:{secret_file}", "--token-leeway", "0s", "--heartbeat", "100ms").wait_ready()
+
+    def shows(row):
+        return f"\n{row}\n" in gateway.get("/metrics", **bearer(admin=True)).text()
+
+    with gateway.stream(f"/channels/{channel}", receive_buffer=4096, **ending([channel])) as stuck:
+        stuck.cursor()
+        postgres.flood(channel, 1, 2000, 7000)
+        until(lambda: shows("eventgate_streams_blocked 1"), "it is blocked")
+        until(lambda: shows('eventgate_streams{transport="sse"} 0'), "it is closed")
+        assert shows("eventgate_half_sent_closed_total 1") and shows("eventgate_connections 1")
+
+
 # --- reload ----------------------------------------------------------------------------------------------------------
 
 def reload(gateway, line):
