@@ -62,7 +62,8 @@ bool eg_cors_may_post(struct eg_cors_list list, const struct eg_cors_request *re
         return true;
     if (!request->origin)
         return !by_cookie;
-    if (request->host && eg_origin_is_of_host(request->origin, request->host))
+    /* A browser that says where a page is from knows its scheme, too, which a Host has not. */
+    if (!request->fetch_site && request->host && eg_origin_is_of_host(request->origin, request->host))
         return true;
     enum verdict verdict = judge(list, request->origin);
     return verdict == LISTED || (verdict == ANYBODY && !by_cookie);

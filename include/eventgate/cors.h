@@ -43,9 +43,9 @@ struct eg_cors_headers eg_cors_headers(struct eg_cors_list list, const struct eg
 
 /*
  * Did a page that may do so send this POST, which is let in for something that a browser adds by itself: a cookie
- * (`by_cookie`), or, without keys, the place that it comes from? True: a page of ours (Sec-Fetch-Site, or an Origin of
- * our Host), or of a listed origin; not by cookie: also what is no browser (no Origin), and any origin if `*` is
- * listed.
+ * (`by_cookie`), or, without keys, the place that it comes from? True: a page of ours (Sec-Fetch-Site, or, where that
+ * isn't said, an Origin of our Host), or of a listed origin; not by cookie: also what is no browser (no Origin), and
+ * any origin if `*` is listed.
  */
 bool eg_cors_may_post(struct eg_cors_list list, const struct eg_cors_request *request, bool by_cookie);
 
