@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eventgate/hold.h"
 #include "eventgate/log.h"
 #include "eventgate/own_run.h"
 #include "eventgate/policy.h"
@@ -92,7 +93,7 @@ static void take_listened(struct eg_worker_set *set, const struct eg_feed_item *
     }
     if (!known)
         eg_subscribers_attached(channel);
-    eg_subscribe_listened(set, channel, item->want);
+    eg_hold_listened(set, channel, item->want);
 }
 
 static void mark_dropped(struct eg_worker_set *set, const struct eg_feed_item *item)
@@ -123,10 +124,10 @@ static void apply(struct eg_worker_set *set, struct eg_feed_item *item)
     case EG_FEED_UNLISTENED:
         channel = eg_journal_unlistened(set->journal, item->channel);
         if (channel)
-            eg_subscribe_unlistened(set, channel);
+            eg_hold_unlistened(set, channel);
         break;
     case EG_FEED_REFUSED:
-        eg_subscribe_refused(set, item);
+        eg_hold_refused(set, item);
         break;
     case EG_FEED_LOST:
         set->up = false;

@@ -5,28 +5,8 @@
 #ifndef EG_BEGINNING_H
 #define EG_BEGINNING_H
 
+#include "eventgate/hold.h"
 #include "eventgate/request.h"
-#include "eventgate/worker.h"
-
-/* A channel of a worker as the subscriptions hold it: how many do, and whether the listener has confirmed it. */
-struct eg_holding {
-    uint32_t holders;
-    bool durable;        /* read from the log: nothing has to be LISTENed */
-    bool exact;          /* the set lists it by name: LISTENed for good */
-    uint64_t want;       /* number of the last want, 0: none was needed (permanent) */
-    void *unwant;        /* what ends that want */
-    bool confirmed;      /* LISTENED has answered it */
-    const char *refusal; /* or REFUSED has: static sentence */
-    bool final;          /* asking again is of no use */
-};
-
-/* Channels that a subscription holds, and then its stream. */
-struct eg_hold {
-    struct eg_journal_channel **channels; /* owned array */
-    uint32_t count;
-    uint32_t live_count;                /* of them */
-    struct eg_log_selection *selection; /* a reference: the durable ones; NULL: none */
-};
 
 /* A gap: what may be missing of which channels, up to where. */
 struct eg_missed {

@@ -28,14 +28,6 @@ void eg_subscribe_handle(struct eg_worker *worker, struct eg_exchange *exchange)
 /* Looks again at the pending subscriptions of a set: its feed has moved, or what is known of revocations. */
 void eg_subscribe_retry(struct eg_worker_set *set);
 
-/* The feed's news about channels. */
-void eg_subscribe_listened(struct eg_worker_set *set, struct eg_journal_channel *channel, uint64_t want);
-void eg_subscribe_refused(struct eg_worker_set *set, const struct eg_feed_item *item);
-void eg_subscribe_unlistened(struct eg_worker_set *set, struct eg_journal_channel *channel);
-
-/* Lets go of the channels, and frees the array. */
-void eg_hold_release(struct eg_worker_set *set, struct eg_hold *hold);
-
 /* Lets go of its channels and frees. Takes NULL. */
 void eg_subscription_free(struct eg_subscription *subscription);
 
