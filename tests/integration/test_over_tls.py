@@ -1,4 +1,5 @@
-"""What holds over plain connections, holds over TLS: the same tests, whose gateways listen with TLS only."""
+"""What holds over plain connections, holds over TLS: the same tests, whose gateways listen with TLS only. They take two
+minutes; test_tls.py is what runs always."""
 
 import pytest
 
@@ -9,7 +10,7 @@ from test_slow import *  # noqa: F403
 from test_streams import *  # noqa: F403
 from test_taken import *  # noqa: F403
 
-pytestmark = []  # test_slow's
+pytestmark = pytest.mark.long
 
 # These are about plain sockets; what they are over TLS, test_tls.py has.
 del test_connections_of_one_address  # noqa: F821
