@@ -138,8 +138,8 @@ def test_from_the_past_into_the_present(pair, database, transport):
     done = threading.Event()
 
     def publish():
-        for first in range(3001, 4001, 5):
-            fill(database, name, first, first + 4)
+        for first in range(3001, 4001, 20):
+            fill(database, name, first, first + 19)
         done.set()
 
     publisher = threading.Thread(target=publish)
@@ -239,9 +239,9 @@ def test_both_kinds_through_hops(pair, database):
     stop = 600
 
     def publish():
-        for first in range(1, stop + 1, 4):
-            fill(database, name, first, first + 3)
-            numbered_live(database, live, range(first, first + 4))
+        for first in range(1, stop + 1, 12):
+            fill(database, name, first, first + 11)
+            numbered_live(database, live, range(first, first + 12))
 
     publisher = threading.Thread(target=publish)
     publisher.start()

@@ -138,7 +138,7 @@ def test_a_newer_version_is_told_and_left_alone(database, postgres):
     (["install", "--live", "a"], "--live"),
     (["install", "stray"], "stray"),
     (["install", "--postgres"], "--postgres: needs a value"),
-    (["install", "--postgres", "no=such keyword"], "no"),
+    (["install", "--postgres", "no=such keyword"], "invalid connection option"),
     (["install", "--postgres", "dbname=x", "--set", "a"], "one or the other"),
     (["install", "--set", "a"], "--config"),
     (["install", "--config", "/nonexistent"], "/nonexistent"),
