@@ -9,8 +9,26 @@
 #include <string.h>
 
 #include "eventgate/grants.h"
+#include "eventgate/token.h"
 
 #define SECONDS_PER_HOUR 3600u
+
+/* Whose bucket it is. The kind keeps a subject from being spelt like an address. */
+struct owner {
+    enum { SUBJECT, ADDRESS } kind;
+    char bytes[EG_SUBJECT_MAX_BYTES];
+};
+
+/* Returns the length of the owner's key. */
+static size_t find_owner(const struct eg_exchange *exchange, struct owner *ret_owner)
+{
+    const char *subject = eg_grants_subject(exchange->grants);
+    struct eg_address_key address = eg_address_key(&exchange->address);
+    size_t length = subject[0] ? strnlen(subject, sizeof(ret_owner->bytes)) : sizeof(address.bytes);
+    ret_owner->kind = subject[0] ? SUBJECT : ADDRESS;
+    memcpy(ret_owner->bytes, subject[0] ? (const void *)subject : address.bytes, length);
+    return offsetof(struct owner, bytes) + length;
+}
 
 static struct eg_rate rate_of(const struct eg_settings *settings, enum eg_rate_kind kind)
 {
@@ -29,13 +47,10 @@ int eg_rates_take(struct eg_worker *worker, const struct eg_exchange *exchange, 
     struct eg_rate rate = rate_of(&worker->settings, kind);
     if (rate.per_hour == 0)
         return 0;
-    struct eg_address_key address = eg_address_key(&exchange->address);
-    const char *subject = eg_grants_subject(exchange->grants);
-    const void *key = subject[0] ? (const void *)subject : address.bytes;
+    struct owner owner;
     int result = -E2BIG;
     if (whole <= rate.burst)
-        result = eg_rate_limits_take(worker->shared->rates[kind], rate, key,
-                                     subject[0] ? strlen(subject) : sizeof(address.bytes), amount,
+        result = eg_rate_limits_take(worker->shared->rates[kind], rate, &owner, find_owner(exchange, &owner), amount,
                                      eg_loop_now_ms(worker->loop), ret_wait_ms);
     if (result)
         eg_metrics_add(worker->metrics, metrics[kind], 1);

@@ -4,10 +4,10 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 
 from kit.gateway import install_schema
-from kit.postgres import Postgres, Standby, private_folder, unprivileged
+from kit.pooler import Pooler
+from kit.postgres import Postgres, Standby
 from kit.proxy import Proxy
 from kit.wait import until
 from scene import row
@@ -174,19 +174,9 @@ def bad_set_is_told_of(scene, told):
 
 @row("a set leads through PgBouncer in transaction mode", "that set is not ready and says why; the others work")
 def pooler(scene):
-    folder = private_folder("eventgate-pooler-")
-    path = os.path.join(folder, "pgbouncer.ini")
-    with open(path, "w") as file:
-        file.write(f"[databases]\n* = host={scene.postgres.folder} user=postgres\n[pgbouncer]\n"
-                   f"unix_socket_dir = {folder}\nlisten_port = 6432\nauth_type = any\npool_mode = transaction\n"
-                   "ignore_startup_parameters = extra_float_digits\n")
-    os.chmod(path, 0o644)
-    process = subprocess.Popen(["/usr/sbin/pgbouncer", "-q", path], cwd=folder, stderr=subprocess.DEVNULL,
-                               **unprivileged())
-    scene.cleanup.callback(subprocess.run, ["rm", "-rf", folder], check=True)
-    scene.cleanup.callback(process.wait)
-    scene.cleanup.callback(process.kill)
-    two_sets(scene, f"host={folder} port=6432 user=postgres dbname=postgres")
+    between = Pooler(scene.postgres)
+    scene.cleanup.callback(between.remove)
+    two_sets(scene, between.start().conninfo)
     bad_set_is_told_of(scene, "pooler")
 
 

@@ -18,13 +18,6 @@ INVALID = ('Bearer realm="pg_eventgate", error="invalid_token", error_descriptio
 
 
 @pytest.fixture(scope="session")
-def secret_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("keys") / "secret"
-    path.write_bytes(SECRET)
-    return path
-
-
-@pytest.fixture(scope="session")
 def guarded(postgres, secret_file):
     """A gateway with keys that no test may disturb: live channels t/..., open/... to everybody, and durable ones d/..."""
     install_schema(postgres.conninfo)

@@ -5,16 +5,9 @@ import subprocess
 import pytest
 
 from kit.gateway import Gateway
-from kit.tokens import SECRET, token
+from kit.tokens import token
 
 APP, SHOP, EVIL = "https://app.example", "https://a.shop.example", "https://evil.example"
-
-
-@pytest.fixture(scope="session")
-def secret_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("cors") / "secret"
-    path.write_bytes(SECRET)
-    return path
 
 
 @pytest.fixture(scope="session")

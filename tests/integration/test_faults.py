@@ -3,13 +3,12 @@
 import contextlib
 import os
 import signal
-import subprocess
 
-import psycopg2
 import pytest
 
 from kit.http import Connection
-from kit.postgres import Postgres, private_folder, unprivileged
+from kit.pooler import Pooler
+from kit.postgres import Postgres
 from kit.wait import until
 
 QUICK = ("--postgres-heartbeat", "500ms", "--query-timeout", "1s", "--connect-timeout", "1s")
@@ -170,32 +169,12 @@ def test_failover_to_the_second_host(start_gateway, fragile_postgres, channel):
 
 @pytest.fixture
 def pooler(postgres):
-    """PgBouncer in transaction mode; its conninfo."""
-    folder = private_folder("eventgate-pooler-")
-    path = os.path.join(folder, "pgbouncer.ini")
-    with open(path, "w") as file:
-        file.write(f"[databases]\n* = host={postgres.folder} user=postgres\n"
-                   f"[pgbouncer]\nunix_socket_dir = {folder}\nlisten_port = 6432\nauth_type = any\n"
-                   "pool_mode = transaction\nignore_startup_parameters = extra_float_digits\n")
-    os.chmod(path, 0o644)
-    process = subprocess.Popen(["/usr/sbin/pgbouncer", "-q", path], cwd=folder, stderr=subprocess.DEVNULL,
-                               **unprivileged())
-    conninfo = f"host={folder} port=6432 user=postgres dbname=postgres"
+    """The conninfo of one."""
+    one = Pooler(postgres)
     try:
-        until(lambda: can_connect(conninfo), "PgBouncer accepts connections")
-        yield conninfo
+        yield one.start().conninfo
     finally:
-        process.kill()
-        process.wait()
-        subprocess.run(["rm", "-rf", folder], check=True)
-
-
-def can_connect(conninfo):
-    try:
-        psycopg2.connect(conninfo).close()
-        return True
-    except psycopg2.OperationalError:
-        return False
+        one.remove()
 
 
 def test_transaction_pooler_is_refused(start_gateway, pooler):

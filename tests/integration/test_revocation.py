@@ -9,17 +9,10 @@ import pytest
 
 from kit.gateway import install_schema
 from kit.http import call
-from kit.tokens import SECRET, bearer
+from kit.tokens import bearer
 from kit.wait import until
 
 INVALID = ('Bearer realm="pg_eventgate", error="invalid_token", error_description="The token is not valid"')
-
-
-@pytest.fixture(scope="session")
-def secret_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("keys") / "secret"
-    path.write_bytes(SECRET)
-    return path
 
 
 @pytest.fixture

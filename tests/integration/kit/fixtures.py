@@ -9,6 +9,7 @@ from kit.gateway import Gateway, install_schema
 from kit.postgres import Postgres
 from kit.proxy import Proxy
 from kit.tls import Certificate
+from kit.tokens import SECRET
 
 numbers = itertools.count(1)
 
@@ -21,6 +22,14 @@ def postgres():
         yield server.start()
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def secret_file(tmp_path_factory):
+    """The key that kit.tokens makes tokens with."""
+    path = tmp_path_factory.mktemp("keys") / "secret"
+    path.write_bytes(SECRET)
+    return path
 
 
 @pytest.fixture
