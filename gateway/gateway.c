@@ -82,19 +82,40 @@ struct worker_start {
 static void *run_worker(void *context)
 {
     struct worker_start start = *(struct worker_start *)context;
-    char name[16];
     free(context);
-    snprintf(name, sizeof(name), "worker %u", start.worker->index);
-    pthread_setname_np(pthread_self(), name);
+    pthread_setname_np(pthread_self(), start.worker->name);
     eg_worker_run(start.worker);
     atomic_fetch_sub(&start.gateway->workers_running, 1);
     eg_loop_wake(start.gateway->loop);
     return NULL;
 }
 
+/* What the service manager is told (STATUS=). */
+static void describe(void *context, struct eg_buffer *text)
+{
+    const struct eg_gateway *gateway = context;
+    if (atomic_load(&gateway->shared.draining))
+        eg_buffer_add_string(text, "Draining: streams end, requests that are under way are answered");
+    else
+        eg_set_status_describe(gateway->shared.statuses, gateway->config, text);
+}
+
+static int supervise(struct eg_gateway *gateway)
+{
+    gateway->supervision = eg_supervision_new(gateway->loop, describe, gateway);
+    if (!gateway->supervision)
+        return -ENOMEM;
+    int error = eg_supervision_watch(gateway->supervision, eg_postgres_side_loop(gateway->postgres), "postgres");
+    for (uint32_t i = 0; !error && i < gateway->shared.worker_count; i++)
+        error = eg_supervision_watch(gateway->supervision, gateway->workers[i]->loop, gateway->workers[i]->name);
+    return error;
+}
+
 static int start_threads(struct eg_gateway *gateway)
 {
-    int error = eg_postgres_side_start(gateway->postgres);
+    int error = supervise(gateway);
+    if (!error)
+        error = eg_postgres_side_start(gateway->postgres);
     if (error)
         return error;
     for (uint32_t i = 0; i < gateway->shared.worker_count; i++) {
@@ -138,6 +159,7 @@ static void drain(struct eg_gateway *gateway, unsigned number)
     }
     eg_log(EG_LOG_INFO, "draining", EG_LOG_STR("signal", strsignal((int)number)),
            EG_LOG_INT("timeout_ms", gateway->config->settings.drain_timeout_ms));
+    eg_supervision_stopping(gateway->supervision, gateway->config->settings.drain_timeout_ms);
     for (uint32_t i = 0; i < gateway->shared.worker_count; i++)
         eg_worker_drain(gateway->workers[i]);
 }
@@ -148,10 +170,13 @@ static void signal_ready(struct eg_watch *watch, uint32_t epoll_events)
     struct signalfd_siginfo info;
     (void)epoll_events;
     while (read(gateway->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo == SIGHUP)
-            eg_gateway_reload(gateway);
-        else
+        if (info.ssi_signo != SIGHUP) {
             drain(gateway, info.ssi_signo);
+            continue;
+        }
+        eg_supervision_reloading(gateway->supervision);
+        eg_gateway_reload(gateway);
+        eg_supervision_reloaded(gateway->supervision);
     }
 }
 
@@ -261,6 +286,7 @@ static void gateway_done(struct eg_gateway *gateway)
     eg_policy_unref(gateway->shared.policy);
     eg_revocations_free(gateway->shared.revocations);
     eg_certificate_done(&gateway->certificate);
+    eg_supervision_free(gateway->supervision);
     eg_loop_free(gateway->loop);
     if (gateway->signal_fd >= 0)
         close(gateway->signal_fd);
@@ -324,11 +350,13 @@ static int start(struct eg_gateway *gateway)
         result = eg_postgres_side_read_revocations(gateway->postgres);
     if (!result)
         result = start_threads(gateway);
-    if (result)
+    if (result) {
         eg_log(EG_LOG_ERROR, "cannot start", EG_LOG_STR("error", strerror(-result)));
-    else
-        log_start(gateway);
-    return result;
+        return result;
+    }
+    log_start(gateway);
+    eg_supervision_ready(gateway->supervision);
+    return 0;
 }
 
 int eg_gateway_run(struct eg_config *config, int argc, char *const *argv, char *const *environment)

@@ -311,6 +311,11 @@ static void *run(void *context)
     return NULL;
 }
 
+struct eg_loop *eg_postgres_side_loop(const struct eg_postgres_side *side)
+{
+    return side->loop;
+}
+
 int eg_postgres_side_start(struct eg_postgres_side *side)
 {
     int error = pthread_create(&side->thread, NULL, run, side);

@@ -51,7 +51,7 @@ uint64_t eg_monotonic_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static uint64_t monotonic_us(void)
+uint64_t eg_monotonic_us(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -291,7 +291,7 @@ static int wait_ms(struct eg_loop *loop, int timeout_ms)
 
 static void count_turn(struct eg_loop *loop, uint64_t began_us)
 {
-    uint64_t took_us = monotonic_us() - began_us;
+    uint64_t took_us = eg_monotonic_us() - began_us;
     atomic_fetch_add_explicit(&loop->turns, 1, memory_order_relaxed);
     atomic_store_explicit(&loop->last_us, took_us, memory_order_relaxed);
     if (took_us > atomic_load_explicit(&loop->longest_us, memory_order_relaxed))
@@ -301,7 +301,7 @@ static void count_turn(struct eg_loop *loop, uint64_t began_us)
 void eg_loop_turn(struct eg_loop *loop, int timeout_ms)
 {
     int count = epoll_wait(loop->epoll_fd, loop->batch, BATCH_EVENTS, wait_ms(loop, timeout_ms));
-    uint64_t began_us = monotonic_us();
+    uint64_t began_us = eg_monotonic_us();
     loop->now_ms = began_us / 1000;
     loop->again = false;
     loop->batch_count = count > 0 ? count : 0;
@@ -321,6 +321,11 @@ void eg_loop_turn(struct eg_loop *loop, int timeout_ms)
     run_deferred(loop);
     later.running = false;
     count_turn(loop, began_us);
+}
+
+bool eg_loop_is_stopped(const struct eg_loop *loop)
+{
+    return atomic_load(&loop->stopped);
 }
 
 void eg_loop_run(struct eg_loop *loop)

@@ -38,6 +38,34 @@ struct eg_set_facts eg_set_status_read(struct eg_set_status *status)
     return facts;
 }
 
+bool eg_set_facts_ready(const struct eg_set_facts *facts, const struct eg_config_set *set)
+{
+    return (set->live_count == 0 || (facts->listening && facts->publishing)) &&
+           (set->durable_count == 0 || (facts->reading && facts->appending));
+}
+
+void eg_set_status_describe(struct eg_set_status *statuses, const struct eg_config *config, struct eg_buffer *text)
+{
+    size_t ready = 0, lacking = 0;
+    struct eg_set_facts first = {.problem = ""};
+    for (size_t i = config->set_count; i-- > 0;) {
+        struct eg_set_facts facts = eg_set_status_read(&statuses[i]);
+        if (eg_set_facts_ready(&facts, &config->sets[i])) {
+            ready++;
+        } else {
+            lacking = i;
+            first = facts;
+        }
+    }
+    if (ready == config->set_count) {
+        eg_buffer_add_format(text, "Serving: %zu channel set%s ready", ready, ready == 1 ? " is" : "s are");
+        return;
+    }
+    const char *problem = first.problem[0] ? first.problem : first.log_problem;
+    eg_buffer_add_format(text, "Serving: %zu of %zu channel sets ready; set %s: %s", ready, config->set_count,
+                         config->sets[lacking].name, problem[0] ? problem : "connecting to PostgreSQL");
+}
+
 void eg_set_status_head(struct eg_set_status *status, struct eg_epoch *ret_epoch, uint64_t *ret_head)
 {
     pthread_mutex_lock(&status->lock);

@@ -65,14 +65,7 @@ static void end_set(struct eg_buffer *body, const struct eg_set_facts *facts)
 
 /* --- health ------------------------------------------------------------------------------------------------------ */
 
-static bool is_ready(const struct eg_config_set *set, const struct eg_set_facts *facts)
-{
-    return (set->live_count == 0 || (facts->listening && facts->publishing)) &&
-           (set->durable_count == 0 || (facts->reading && facts->appending));
-}
-
-/* Ready: every set listens and can publish, if it has live channels, and reads its log and can append, if it has
- * durable ones; and the gateway isn't draining. */
+/* Ready: every set is, and the gateway isn't draining. */
 static void handle_ready(struct eg_worker *worker, struct eg_exchange *exchange, bool details)
 {
     const struct eg_worker_shared *shared = worker->shared;
@@ -81,7 +74,7 @@ static void handle_ready(struct eg_worker *worker, struct eg_exchange *exchange,
     bool ready = !draining;
     for (uint32_t i = 0; i < worker->set_count; i++) {
         struct eg_set_facts facts = eg_set_status_read(&shared->statuses[i]);
-        ready = ready && is_ready(worker->sets[i].config, &facts);
+        ready = ready && eg_set_facts_ready(&facts, worker->sets[i].config);
         eg_buffer_add_string(&sets, i ? "," : "");
         begin_set(&sets, worker->sets[i].config, &facts);
         end_set(&sets, &facts);

@@ -9,6 +9,7 @@
 #include "eventgate/worker.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -414,6 +415,7 @@ struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared)
     if (!worker)
         return NULL;
     worker->index = index;
+    snprintf(worker->name, sizeof(worker->name), "worker %u", index);
     worker->shared = shared;
     worker->settings = shared->config->settings;
     worker->policy = eg_policy_ref(shared->policy);

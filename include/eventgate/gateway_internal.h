@@ -10,6 +10,7 @@
 #include "eventgate/certificate.h"
 #include "eventgate/listening.h"
 #include "eventgate/postgres_side.h"
+#include "eventgate/supervision.h"
 #include "eventgate/worker.h"
 
 #define EG_EXPOSED                                                                                                     \
@@ -37,6 +38,7 @@ struct eg_gateway {
     struct eg_loop *loop;
     struct eg_watch signals;
     int signal_fd;
+    struct eg_supervision *supervision;
 };
 
 /* So many there are at least. */

@@ -72,6 +72,8 @@ void eg_loop_turn(struct eg_loop *loop, int timeout_ms);
  * another loop, it is woken when that returns. */
 void eg_loop_wake(struct eg_loop *loop);
 void eg_loop_stop(struct eg_loop *loop);
+/* Has eg_loop_stop() been called? It may still be in its last turn. Any thread. */
+bool eg_loop_is_stopped(const struct eg_loop *loop);
 
 /* Turns so far, and how long the last and the longest took without the waiting, in µs. Any thread. */
 struct eg_loop_stats {
@@ -81,8 +83,9 @@ struct eg_loop_stats {
 };
 struct eg_loop_stats eg_loop_stats(const struct eg_loop *loop);
 
-/* Monotonic clock, ms; wall clock, µs since 1970. Any thread. */
+/* Monotonic clock, ms and µs; wall clock, µs since 1970. Any thread. */
 uint64_t eg_monotonic_ms(void);
+uint64_t eg_monotonic_us(void);
 int64_t eg_wall_us(void);
 
 #endif

@@ -16,6 +16,9 @@ struct eg_postgres_side *eg_postgres_side_new(const struct eg_worker_shared *sha
 /* Answers what is still under way. The thread must have stopped, and so must the workers'. Takes NULL. */
 void eg_postgres_side_free(struct eg_postgres_side *side);
 
+/* Its thread's loop, which lives as long as it. */
+struct eg_loop *eg_postgres_side_loop(const struct eg_postgres_side *side);
+
 /* 0 or a negative errno. */
 int eg_postgres_side_start(struct eg_postgres_side *side) EG_MUST_CHECK;
 /* Stops the thread if it was started; -ETIMEDOUT: it doesn't stop. */

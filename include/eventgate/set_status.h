@@ -10,6 +10,7 @@
 
 #include "eventgate/channel.h"
 #include "eventgate/common.h"
+#include "eventgate/config.h"
 #include "eventgate/cursor.h"
 
 struct eg_set_facts {
@@ -43,6 +44,14 @@ void eg_set_status_done(struct eg_set_status *status);
 
 /* A copy of the facts. Any thread. */
 struct eg_set_facts eg_set_status_read(struct eg_set_status *status);
+
+/* Does it listen and can it publish, if it has live channels, and does it read its log and can append, if it has
+ * durable ones? */
+bool eg_set_facts_ready(const struct eg_set_facts *facts, const struct eg_config_set *set);
+
+/* Adds to `text`, in words, whether all sets of `config` are ready, and what the first that isn't lacks; `statuses` in
+ * the same order. Any thread. */
+void eg_set_status_describe(struct eg_set_status *statuses, const struct eg_config *config, struct eg_buffer *text);
 
 /* Epoch and head alone, of one moment: places are stored here *before* they go into any feed. Any thread. */
 void eg_set_status_head(struct eg_set_status *status, struct eg_epoch *ret_epoch, uint64_t *ret_head);

@@ -90,6 +90,7 @@ struct eg_worker_set {
 
 struct eg_worker {
     uint32_t index;
+    char name[16]; /* of its thread */
     struct eg_loop *loop;
     struct eg_mailbox mailbox;
     struct eg_server *server;

@@ -19,7 +19,7 @@ BINARY = os.environ.get("EVENTGATE_BINARY") or RELEASE
 
 def environment(**variables):
     """The caller's environment without anything that would configure the gateway."""
-    ours = ("PG", "EVENTGATE_", "DATABASE_URL", "LISTEN_")
+    ours = ("PG", "EVENTGATE_", "DATABASE_URL", "LISTEN_", "NOTIFY_", "WATCHDOG_")
     return {k: v for k, v in os.environ.items() if not k.startswith(ours)} | variables
 
 
