@@ -44,7 +44,7 @@ def chosen(options):
 def main():
     options = arguments()
     works = chosen(options)
-    postgres = Postgres(settings=("fsync=on",))
+    postgres = Postgres(settings=("fsync=on",), on_disk=True)
     try:
         postgres.start()
         print(f"{len(CPUS)} processors, kernel {os.uname().release}, load {os.getloadavg()[0]:.1f} at the start, "

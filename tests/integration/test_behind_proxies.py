@@ -114,12 +114,9 @@ class Front:
         return Stream.on(self.connect().request("GET", target, **({"Accept": "text/event-stream"} | headers)))
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM if self.kind != "nginx" else signal.SIGINT)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        # nginx's workers are children that it has to end.
+        self.process.send_signal(signal.SIGINT if self.kind == "nginx" else signal.SIGKILL)
+        self.process.wait(20)
         shutil.rmtree(self.folder)
 
 

@@ -1,5 +1,6 @@
 """A private PostgreSQL server on a Unix socket, in a folder of its own."""
 
+import contextlib
 import glob
 import os
 import pwd
@@ -18,19 +19,29 @@ def unprivileged():
     return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
 
 
-def private_folder(prefix):
-    folder = tempfile.mkdtemp(prefix=prefix)
+def private_folder(prefix, parent=None):
+    folder = tempfile.mkdtemp(prefix=prefix, dir=parent)
     if os.getuid() == 0:
         account = pwd.getpwnam("postgres")
         os.chown(folder, account.pw_uid, account.pw_gid)
     return folder
 
 
-class Postgres:
-    """`standby`: a server in recovery that has no primary: it answers reads, and can be promoted."""
+def memory():
+    """A folder in memory, where making a server takes a quarter of the time, if there is room."""
+    with contextlib.suppress(OSError):
+        room = os.statvfs("/dev/shm")
+        if room.f_bavail * room.f_frsize >= 4 << 30 and os.access("/dev/shm", os.W_OK):
+            return "/dev/shm"
+    return None
 
-    def __init__(self, settings=(), standby=False):
-        self.folder = private_folder("eventgate-postgres-")
+
+class Postgres:
+    """`standby`: a server in recovery that has no primary: it answers reads, and can be promoted. `on_disk`: for
+    benches, where its data should be."""
+
+    def __init__(self, settings=(), standby=False, on_disk=False):
+        self.folder = private_folder("eventgate-postgres-", None if on_disk else memory())
         self.bin = max(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: float(path.split("/")[4]))
         self.settings = settings
         self.process = None
