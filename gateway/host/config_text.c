@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "eventgate/options.h"
+#include "eventgate/usage.h"
 
 #define HELP_COLUMN 30
 #define HELP_WIDTH 100
@@ -28,20 +29,32 @@ static void add_wrapped(struct eg_buffer *buffer, const char *text, size_t colum
     eg_buffer_add_string(buffer, "\n");
 }
 
-static void add_option(struct eg_buffer *buffer, const struct eg_option *option)
+/* "  LEFT     TEXT" */
+static void add_row(struct eg_buffer *buffer, const char *left, const char *text)
 {
-    char flag[80], left[120], text[400];
-    eg_option_flag(option, flag, sizeof(flag));
-    snprintf(left, sizeof(left), "  %s %s", flag, option->placeholder);
-    snprintf(text, sizeof(text), "%s%s%s%s", option->help, option->initial[0] ? " [" : "", option->initial,
-             option->initial[0] ? "]" : "");
-    eg_buffer_add_string(buffer, left);
-    size_t column = strlen(left);
+    size_t column = strlen(left) + 2;
+    eg_buffer_add_format(buffer, "  %s", left);
     if (column >= HELP_COLUMN)
         eg_buffer_add_format(buffer, "\n%*s", HELP_COLUMN, "");
     else
         eg_buffer_add_format(buffer, "%*s", (int)(HELP_COLUMN - column), "");
     add_wrapped(buffer, text, HELP_COLUMN);
+}
+
+static void add_usage(struct eg_buffer *buffer, const struct eg_usage *rows)
+{
+    for (; rows->term; rows++)
+        add_row(buffer, rows->term, rows->text);
+}
+
+static void add_option(struct eg_buffer *buffer, const struct eg_option *option)
+{
+    char flag[80], left[120], text[400];
+    eg_option_flag(option, flag, sizeof(flag));
+    snprintf(left, sizeof(left), "%s %s", flag, option->placeholder);
+    snprintf(text, sizeof(text), "%s%s%s%s", option->help, option->initial[0] ? " [" : "", option->initial,
+             option->initial[0] ? "]" : "");
+    add_row(buffer, left, text);
 }
 
 static void add_scope(struct eg_buffer *buffer, enum eg_option_scope scope)
@@ -53,21 +66,17 @@ static void add_scope(struct eg_buffer *buffer, enum eg_option_scope scope)
 
 void eg_config_help(struct eg_buffer *buffer)
 {
-    eg_buffer_add_string(
-        buffer, "pg_eventgate " EG_VERSION ": the event gateway for PostgreSQL LISTEN/NOTIFY\n"
-                "\n"
-                "Usage: pg_eventgate [--config FILE] [OPTION...]\n"
-                "       pg_eventgate schema install|upgrade|check|uninstall (schema --help says more)\n"
-                "\n"
-                "  pg_eventgate --postgres 'dbname=shop' --live 'orders,chat/*' --listen 127.0.0.1:8080\n"
-                "  curl -N http://127.0.0.1:8080/channels/orders\n"
-                "\n"
-                "  -c, --config FILE           INI file with [gateway] and [set NAME] (also EVENTGATE_CONFIG)\n"
-                "      --check-config          Says whether the configuration is valid, and ends\n"
-                "  -h, --help                  Shows this, and ends\n"
-                "  -V, --version               Shows the version, and ends\n"
-                "\n"
-                "Channels, of the set \"default\" when given here ([set NAME] in the file):\n");
+    eg_buffer_add_string(buffer,
+                         "pg_eventgate " EG_VERSION ": the event gateway for PostgreSQL LISTEN/NOTIFY\n"
+                         "\n"
+                         "Usage: pg_eventgate [--config FILE] [OPTION...]\n"
+                         "       pg_eventgate schema install|upgrade|check|uninstall (schema --help says more)\n"
+                         "\n"
+                         "  pg_eventgate --postgres 'dbname=shop' --live 'orders,chat/*' --listen 127.0.0.1:8080\n"
+                         "  curl -N http://127.0.0.1:8080/channels/orders\n"
+                         "\n");
+    add_usage(buffer, eg_usage_flags);
+    eg_buffer_add_string(buffer, "\nChannels, of the set \"default\" when given here ([set NAME] in the file):\n");
     add_scope(buffer, EG_OPTION_SET);
     eg_buffer_add_string(buffer, "\nThe gateway ([gateway] in the file):\n");
     add_scope(buffer, EG_OPTION_GATEWAY);
@@ -76,8 +85,10 @@ void eg_config_help(struct eg_buffer *buffer)
                 "Order: defaults, file, environment (EVENTGATE_LISTEN and so on; DATABASE_URL; libpq's PG*), flags.\n"
                 "The later one wins. In the file, options have underscores: max_body.\n"
                 "\n"
-                "Signals: SIGTERM drains (a second one exits at once), SIGHUP reloads.\n"
-                "Exit status: 0 drained, 1 cannot start or run, 2 usage or configuration, 143 second SIGTERM.\n");
+                "Signals:\n");
+    add_usage(buffer, eg_usage_signals);
+    eg_buffer_add_string(buffer, "\nExit status:\n");
+    add_usage(buffer, eg_usage_exits);
 }
 
 static void add_rows(struct eg_buffer *buffer, enum eg_option_scope scope)

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -143,6 +144,42 @@ static void a_copy_is_of_one_moment(void **state)
     pthread_join(writer, NULL);
 }
 
+static void assert_described(struct eg_set_status *statuses, const struct eg_config *config, const char *expected)
+{
+    struct eg_buffer text = EG_BUFFER_INIT;
+    eg_set_status_describe(statuses, config, &text);
+    char *words = eg_buffer_take(&text, NULL);
+    assert_string_equal(words, expected);
+    free(words);
+}
+
+static void readiness_in_words(void **state)
+{
+    struct eg_set_status statuses[2];
+    struct eg_config_set sets[2] = {{.name = (char[]){"live"}, .live_count = 1},
+                                    {.name = (char[]){"both"}, .live_count = 1, .durable_count = 1}};
+    struct eg_config config = {.sets = sets, .set_count = 2};
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(eg_set_status_init(&statuses[i]), 0);
+    assert_described(statuses, &config, "Serving: 0 of 2 channel sets ready; set live: connecting to PostgreSQL");
+    eg_set_status_set_listener(&statuses[0], true, "LIVE", NULL);
+    eg_set_status_set_publisher(&statuses[0], true, "LIVE");
+    eg_set_status_set_listener(&statuses[1], true, "LIVE", NULL);
+    eg_set_status_set_publisher(&statuses[1], true, "LIVE");
+    eg_set_status_set_reader(&statuses[1], false, "AWAY", "no schema eventgate");
+    eg_set_status_set_appender(&statuses[1], true, "LIVE");
+    assert_described(statuses, &config, "Serving: 1 of 2 channel sets ready; set both: no schema eventgate");
+    eg_set_status_set_reader(&statuses[1], true, "LIVE", NULL);
+    assert_described(statuses, &config, "Serving: 2 channel sets are ready");
+    config.set_count = 1;
+    assert_described(statuses, &config, "Serving: 1 channel set is ready");
+    eg_set_status_set_publisher(&statuses[0], false, "AWAY");
+    assert_described(statuses, &config, "Serving: 0 of 1 channel sets ready; set live: connecting to PostgreSQL");
+    for (int i = 0; i < 2; i++)
+        eg_set_status_done(&statuses[i]);
+}
+
 static void half_built_objects_can_be_done(void **state)
 {
     struct eg_set_status zero;
@@ -166,6 +203,7 @@ int main(void)
         WITH_STATUS(every_session_after_the_first_is_a_reconnect),
         WITH_STATUS(queue_usage_and_head),
         WITH_STATUS(a_copy_is_of_one_moment),
+        cmocka_unit_test(readiness_in_words),
         cmocka_unit_test(half_built_objects_can_be_done),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
