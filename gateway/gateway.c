@@ -150,18 +150,33 @@ static void stop_threads(struct eg_gateway *gateway)
 
 /* --- signals ----------------------------------------------------------------------------------------------------- */
 
-static void drain(struct eg_gateway *gateway, unsigned number)
+void eg_gateway_drain(struct eg_gateway *gateway, bool handed_over)
 {
-    if (atomic_exchange(&gateway->shared.draining, true)) {
-        eg_log(EG_LOG_WARN, "second signal: exiting at once", EG_LOG_STR("signal", strsignal((int)number)));
+    atomic_store(&gateway->shared.handed_over, handed_over);
+    atomic_store(&gateway->shared.draining, true);
+    for (uint32_t i = 0; i < gateway->shared.worker_count; i++)
+        eg_worker_drain(gateway->workers[i]);
+}
+
+static void terminate(struct eg_gateway *gateway, unsigned number)
+{
+    const char *name = strsignal((int)number);
+    if (atomic_load(&gateway->shared.handed_over) && !gateway->terminated) {
+        gateway->terminated = true;
+        eg_log(EG_LOG_INFO, "already draining: another process serves", EG_LOG_STR("signal", name));
+        return;
+    }
+    if (atomic_load(&gateway->shared.draining)) {
+        eg_log(EG_LOG_WARN, "second signal: exiting at once", EG_LOG_STR("signal", name));
         eg_log_stop();
         _exit(128 + (int)number);
     }
-    eg_log(EG_LOG_INFO, "draining", EG_LOG_STR("signal", strsignal((int)number)),
+    eg_upgrade_cancel(&gateway->upgrade);
+    eg_log(EG_LOG_INFO, "draining", EG_LOG_STR("signal", name),
            EG_LOG_INT("timeout_ms", gateway->config->settings.drain_timeout_ms));
-    eg_supervision_stopping(gateway->supervision, gateway->config->settings.drain_timeout_ms);
-    for (uint32_t i = 0; i < gateway->shared.worker_count; i++)
-        eg_worker_drain(gateway->workers[i]);
+    eg_gateway_drain(gateway, false);
+    if (!gateway->takeover.waiting) /* else it is another process that the service manager looks after */
+        eg_supervision_stopping(gateway->supervision, gateway->config->settings.drain_timeout_ms);
 }
 
 static void signal_ready(struct eg_watch *watch, uint32_t epoll_events)
@@ -170,13 +185,12 @@ static void signal_ready(struct eg_watch *watch, uint32_t epoll_events)
     struct signalfd_siginfo info;
     (void)epoll_events;
     while (read(gateway->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo != SIGHUP) {
-            drain(gateway, info.ssi_signo);
-            continue;
-        }
-        eg_supervision_reloading(gateway->supervision);
-        eg_gateway_reload(gateway);
-        eg_supervision_reloaded(gateway->supervision);
+        if (info.ssi_signo == SIGUSR2)
+            eg_gateway_upgrade(gateway);
+        else if (info.ssi_signo != SIGHUP)
+            terminate(gateway, info.ssi_signo);
+        else if (!eg_upgrade_defers_reload(&gateway->upgrade))
+            eg_gateway_reload(gateway);
     }
 }
 
@@ -201,6 +215,7 @@ static int open_signals(struct eg_gateway *gateway)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR2);
     int error = pthread_sigmask(SIG_BLOCK, &set, NULL);
     if (error)
         return -error;
@@ -215,6 +230,16 @@ static int open_signals(struct eg_gateway *gateway)
 }
 
 /* --- making and freeing ------------------------------------------------------------------------------------------ */
+
+bool eg_gateway_is_ready(const struct eg_gateway *gateway)
+{
+    bool ready = eg_revocations_known(gateway->shared.revocations);
+    for (size_t i = 0; ready && i < gateway->config->set_count; i++) {
+        struct eg_set_facts facts = eg_set_status_read(&gateway->shared.statuses[i]);
+        ready = eg_set_facts_ready(&facts, &gateway->config->sets[i]);
+    }
+    return ready;
+}
 
 static int make_shared(struct eg_gateway *gateway)
 {
@@ -254,14 +279,9 @@ static int make_workers(struct eg_gateway *gateway)
         gateway->workers[i] = eg_worker_new(i, &gateway->shared);
         if (!gateway->workers[i])
             return -ENOMEM;
-        for (size_t s = 0; s < gateway->listening.count; s++) {
-            const struct eg_listening_socket *socket = &gateway->listening.sockets[s];
-            if (socket->worker >= 0 && socket->worker != (int)i)
-                continue;
-            int error = eg_server_listen(gateway->workers[i]->server, socket);
-            if (error)
-                return error;
-        }
+        int error = gateway->takeover.waiting ? 0 : eg_worker_listen(gateway->workers[i], &gateway->listening);
+        if (error)
+            return error;
     }
     return 0;
 }
@@ -282,6 +302,8 @@ static void gateway_done(struct eg_gateway *gateway)
     eg_intake_counts_free(gateway->shared.counts);
     for (size_t i = 0; i < EG_ARRAY_LENGTH(gateway->shared.rates); i++)
         eg_rate_limits_free(gateway->shared.rates[i]);
+    eg_takeover_done(&gateway->takeover);
+    eg_upgrade_done(&gateway->upgrade);
     eg_listening_close(&gateway->listening);
     eg_policy_unref(gateway->shared.policy);
     eg_revocations_free(gateway->shared.revocations);
@@ -299,13 +321,22 @@ static void log_start(const struct eg_gateway *gateway)
     eg_log(EG_LOG_INFO, "pg_eventgate " EG_VERSION " started", EG_LOG_INT("workers", config->workers),
            EG_LOG_INT("sets", config->set_count), EG_LOG_STR("config", config->file),
            EG_LOG_STR("libmicrohttpd", eg_server_library_version()));
+    if (config->tls_certificate[0] && !gateway->certificate.tls)
+        eg_log(EG_LOG_WARN, "tls_certificate is given, but nothing listens with TLS (listen = tls:ADDRESS:PORT)");
+}
+
+/* The workers accept already, or, having taken over, begin to. */
+void eg_gateway_serve(struct eg_gateway *gateway)
+{
+    for (uint32_t i = 0; gateway->takeover.waiting && i < gateway->shared.worker_count; i++)
+        eg_worker_listen_soon(gateway->workers[i], &gateway->listening);
+    gateway->takeover.waiting = false;
+    eg_supervision_ready(gateway->supervision);
     for (size_t i = 0; i < gateway->listening.count; i++)
         if (gateway->listening.sockets[i].worker <= 0) /* once for each address */
             eg_log(EG_LOG_INFO, gateway->listening.sockets[i].admin ? "listening for operators" : "listening",
                    EG_LOG_STR("address", gateway->listening.sockets[i].address),
                    EG_LOG_STR("tls", gateway->listening.sockets[i].tls ? "yes" : NULL));
-    if (config->tls_certificate[0] && !gateway->certificate.tls)
-        eg_log(EG_LOG_WARN, "tls_certificate is given, but nothing listens with TLS (listen = tls:ADDRESS:PORT)");
 }
 
 /* Opens the listening sockets and makes the policy. */
@@ -341,6 +372,7 @@ static int start(struct eg_gateway *gateway)
     int result = open_to_the_world(gateway);
     if (result)
         return result;
+    gateway->takeover.waiting = gateway->listening.predecessor > 0;
     result = make_shared(gateway);
     if (!result)
         result = make_workers(gateway);
@@ -350,12 +382,15 @@ static int start(struct eg_gateway *gateway)
         result = eg_postgres_side_read_revocations(gateway->postgres);
     if (!result)
         result = start_threads(gateway);
+    if (!result && gateway->takeover.waiting)
+        result = eg_takeover_begin(gateway);
     if (result) {
         eg_log(EG_LOG_ERROR, "cannot start", EG_LOG_STR("error", strerror(-result)));
         return result;
     }
     log_start(gateway);
-    eg_supervision_ready(gateway->supervision);
+    if (!gateway->takeover.waiting)
+        eg_gateway_serve(gateway);
     return 0;
 }
 
@@ -364,6 +399,7 @@ int eg_gateway_run(struct eg_config *config, int argc, char *const *argv, char *
     struct eg_gateway gateway = {
         .config = config, .argc = argc, .argv = argv, .environment = environment, .signal_fd = -1};
     eg_log_configure(config->settings.log_level, config->log_format);
+    eg_upgrade_init(&gateway.upgrade, argv[0]);
     int error = open_signals(&gateway);
     if (!error)
         error = eg_log_start();

@@ -49,7 +49,7 @@ static void use(struct eg_gateway *gateway, struct eg_config *loaded, struct eg_
     eg_log(EG_LOG_INFO, "configuration reloaded", EG_LOG_INT("keys", eg_keyring_count(policy->keyring)));
 }
 
-void eg_gateway_reload(struct eg_gateway *gateway)
+static void load_anew(struct eg_gateway *gateway)
 {
     struct eg_config *loaded;
     struct eg_policy *policy = NULL;
@@ -71,4 +71,11 @@ void eg_gateway_reload(struct eg_gateway *gateway)
     }
     eg_policy_unref(policy);
     eg_config_free(loaded);
+}
+
+void eg_gateway_reload(struct eg_gateway *gateway)
+{
+    eg_supervision_reloading(gateway->supervision);
+    load_anew(gateway);
+    eg_supervision_reloaded(gateway->supervision);
 }

@@ -1,24 +1,21 @@
 /*
- * Listening sockets: inherited or opened.
+ * Listening sockets: addresses, and the sockets that are opened for them, or claimed of those that were handed over.
  */
 #include "eventgate/listening.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
+#include "eventgate/listening_internal.h"
+
 #define BACKLOG 4096
-#define FIRST_INHERITED_FD 3
 
 #define TLS_PREFIX "tls:"
-#define TLS_NAME "tls" /* of an inherited socket */
 
 struct endpoint {
     struct sockaddr_storage address;
@@ -84,7 +81,7 @@ const char *eg_listening_problem(const char *address)
     return parse(address, &endpoint);
 }
 
-static bool is_local(const struct sockaddr_storage *address)
+bool eg_listening_is_local_address(const struct sockaddr_storage *address)
 {
     struct sockaddr_in in;
     struct sockaddr_in6 in6;
@@ -104,10 +101,10 @@ static bool is_local(const struct sockaddr_storage *address)
 bool eg_listening_is_local(const char *address)
 {
     struct endpoint endpoint;
-    return parse(address, &endpoint) == NULL && is_local(&endpoint.address);
+    return parse(address, &endpoint) == NULL && eg_listening_is_local_address(&endpoint.address);
 }
 
-static void format(const struct sockaddr_storage *address, char *text, size_t size)
+void eg_listening_format(const struct sockaddr_storage *address, char *text, size_t size)
 {
     char host[INET6_ADDRSTRLEN] = "";
     struct sockaddr_in in = {.sin_family = AF_UNSPEC};
@@ -125,7 +122,7 @@ static void format(const struct sockaddr_storage *address, char *text, size_t si
     }
 }
 
-static int failed(struct eg_error *error, const char *address, const char *what, int number)
+int eg_listening_failed(struct eg_error *error, const char *address, const char *what, int number)
 {
     error->sqlstate[0] = '\0';
     snprintf(error->sentence, sizeof(error->sentence), "%s: cannot %s: %s%s", address, what, strerror(number),
@@ -140,7 +137,7 @@ static int open_one(struct endpoint *endpoint, const char *address, uint32_t wor
     static const int on = 1, off = 0;
     int fd = socket(endpoint->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return failed(error, address, "open a socket", errno);
+        return eg_listening_failed(error, address, "open a socket", errno);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (endpoint->address.ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
@@ -155,11 +152,13 @@ static int open_one(struct endpoint *endpoint, const char *address, uint32_t wor
         number = errno;
     if (number) {
         close(fd);
-        return failed(error, address, "listen", number);
+        return eg_listening_failed(error, address, "listen", number);
     }
-    *ret_socket = (struct eg_listening_socket){
-        .fd = fd, .worker = (int)worker, .local = is_local(&endpoint->address), .tls = endpoint->tls};
-    format(&endpoint->address, ret_socket->address, sizeof(ret_socket->address));
+    *ret_socket = (struct eg_listening_socket){.fd = fd,
+                                               .worker = (int)worker,
+                                               .local = eg_listening_is_local_address(&endpoint->address),
+                                               .tls = endpoint->tls};
+    eg_listening_format(&endpoint->address, ret_socket->address, sizeof(ret_socket->address));
     return 0;
 }
 
@@ -177,13 +176,82 @@ static int check_free(const struct endpoint *endpoint, const char *address, stru
     return result;
 }
 
-static int open_all(char *const *addresses, size_t count, uint32_t workers, struct eg_listening *listening,
+/* --- handed over -------------------------------------------------------------------------------------------------- */
+
+/* Is the socket bound to that address? A port of 0 is any. */
+static bool is_bound_to(const struct eg_listening_socket *socket, const struct endpoint *endpoint)
+{
+    struct sockaddr_storage bound = {.ss_family = AF_UNSPEC};
+    socklen_t length = sizeof(bound);
+    if (getsockname(socket->fd, (struct sockaddr *)&bound, &length) != 0 ||
+        bound.ss_family != endpoint->address.ss_family)
+        return false;
+    struct sockaddr_in a4, b4;
+    struct sockaddr_in6 a6, b6;
+    if (bound.ss_family == AF_INET) {
+        memcpy(&a4, &bound, sizeof(a4));
+        memcpy(&b4, &endpoint->address, sizeof(b4));
+        return a4.sin_addr.s_addr == b4.sin_addr.s_addr && (b4.sin_port == 0 || a4.sin_port == b4.sin_port);
+    }
+    memcpy(&a6, &bound, sizeof(a6));
+    memcpy(&b6, &endpoint->address, sizeof(b6));
+    return memcmp(&a6.sin6_addr, &b6.sin6_addr, sizeof(a6.sin6_addr)) == 0 &&
+           (b6.sin6_port == 0 || a6.sin6_port == b6.sin6_port);
+}
+
+static bool has_any_port(const struct endpoint *endpoint)
+{
+    struct sockaddr_in in; /* the port of both families is at the same place */
+    memcpy(&in, &endpoint->address, sizeof(in));
+    return in.sin_port == 0;
+}
+
+/* Each worker has its own, or, where there are more or fewer than workers, all of them watch all. */
+static void share_out(struct eg_listening_socket *sockets, size_t count, uint32_t workers)
+{
+    uint64_t seen = 0; /* there are at most 64 workers */
+    for (size_t i = 0; i < count; i++)
+        if (sockets[i].worker >= 0 && sockets[i].worker < (int)workers)
+            seen |= UINT64_C(1) << sockets[i].worker;
+    bool fits = count == workers && seen == (workers == 64 ? UINT64_MAX : (UINT64_C(1) << workers) - 1);
+    for (size_t i = 0; !fits && i < count; i++)
+        sockets[i].worker = -1;
+}
+
+/* Claims what was handed over for this address. Whoever served it with or without TLS, for operators or for all, now it
+ * is as the configuration says; only of any port one of the same kind is taken. Returns how many. */
+static size_t claim(const struct endpoint *endpoint, bool admin, uint32_t workers, struct eg_listening *listening)
+{
+    struct eg_listening_socket *claimed = &listening->sockets[listening->count];
+    size_t count = 0, kept = 0;
+    for (size_t i = 0; i < listening->left_count; i++) {
+        struct eg_listening_socket *left = &listening->left[i];
+        bool same_kind = left->admin == admin && left->tls == endpoint->tls;
+        if (is_bound_to(left, endpoint) &&
+            (count == 0 ? !has_any_port(endpoint) || same_kind : strcmp(left->address, claimed->address) == 0))
+            claimed[count++] = *left;
+        else
+            listening->left[kept++] = *left;
+    }
+    listening->left_count = kept;
+    for (size_t i = 0; i < count; i++) {
+        claimed[i].admin = admin;
+        claimed[i].tls = endpoint->tls;
+    }
+    share_out(claimed, count, workers);
+    listening->count += count;
+    return count;
+}
+
+/* --- all of them ------------------------------------------------------------------------------------------------- */
+
+static int open_all(char *const *addresses, size_t count, uint32_t workers, bool admin, struct eg_listening *listening,
                     struct eg_error *error)
 {
-    struct eg_listening_socket *grown =
-        reallocarray(listening->sockets, listening->count + count * workers, sizeof(*grown));
+    struct eg_listening_socket *grown = reallocarray(
+        listening->sockets, listening->count + count * workers + listening->left_count + 1, sizeof(*grown));
     if (!grown)
-        return failed(error, addresses[0], "listen", ENOMEM);
+        return eg_listening_failed(error, addresses[0], "listen", ENOMEM);
     listening->sockets = grown;
     for (size_t i = 0; i < count; i++) {
         struct endpoint endpoint;
@@ -192,11 +260,16 @@ static int open_all(char *const *addresses, size_t count, uint32_t workers, stru
             snprintf(error->sentence, sizeof(error->sentence), "The listen address \"%s\" %s.", addresses[i], problem);
             return -EINVAL;
         }
+        if (claim(&endpoint, admin, workers, listening) > 0)
+            continue;
         int result = check_free(&endpoint, addresses[i], error);
         for (uint32_t worker = 0; !result && worker < workers; worker++) {
-            result = open_one(&endpoint, addresses[i], worker, true, &listening->sockets[listening->count], error);
-            if (!result)
-                listening->count++;
+            struct eg_listening_socket *opened = &listening->sockets[listening->count];
+            result = open_one(&endpoint, addresses[i], worker, true, opened, error);
+            if (result)
+                break;
+            opened->admin = admin;
+            listening->count++;
         }
         if (result)
             return result;
@@ -204,76 +277,24 @@ static int open_all(char *const *addresses, size_t count, uint32_t workers, stru
     return 0;
 }
 
-/* How many descriptors were passed to this very process (sd_listen_fds(3)). */
-static int inherited_count(void)
-{
-    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
-    if (!pid || !count || strtol(pid, NULL, 10) != (long)getpid())
-        return 0;
-    long number = strtol(count, NULL, 10);
-    return number > 0 && number < 1024 ? (int)number : 0;
-}
-
-/* Has the descriptor of that number among the inherited ones the name of TLS? Names are separated by colons. */
-static bool is_named_tls(int number)
-{
-    const char *name = getenv("LISTEN_FDNAMES");
-    while (name && number-- > 0) {
-        name = strchr(name, ':');
-        name += name != NULL;
-    }
-    return name && strncmp(name, TLS_NAME, sizeof(TLS_NAME) - 1) == 0 &&
-           (name[sizeof(TLS_NAME) - 1] == '\0' || name[sizeof(TLS_NAME) - 1] == ':');
-}
-
 bool eg_listening_need_tls(char *const *addresses, size_t count)
 {
-    int inherited = inherited_count();
     bool found = false;
-    for (int i = 0; i < inherited; i++)
-        found |= is_named_tls(i);
-    for (size_t i = 0; inherited == 0 && i < count; i++)
+    if (eg_listening_inherits())
+        return eg_listening_inherits_tls();
+    for (size_t i = 0; i < count; i++)
         found |= eg_listening_is_tls(addresses[i]);
     return found;
-}
-
-static int inherit(int count, struct eg_listening *listening, struct eg_error *error)
-{
-    listening->sockets = calloc((size_t)count, sizeof(*listening->sockets));
-    if (!listening->sockets)
-        return failed(error, "LISTEN_FDS", "listen", ENOMEM);
-    for (int fd = FIRST_INHERITED_FD; fd < FIRST_INHERITED_FD + count; fd++) {
-        struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
-        socklen_t length = sizeof(address);
-        int is_listening = 0;
-        socklen_t size = sizeof(is_listening);
-        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) != 0 || !is_listening ||
-            getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
-            snprintf(error->sentence, sizeof(error->sentence),
-                     "LISTEN_FDS: descriptor %d is not a listening stream socket.", fd);
-            return -EINVAL;
-        }
-        if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
-            return failed(error, "LISTEN_FDS", "use a descriptor", errno);
-        struct eg_listening_socket *socket = &listening->sockets[listening->count++];
-        *socket = (struct eg_listening_socket){
-            .fd = fd, .worker = -1, .local = is_local(&address), .tls = is_named_tls(fd - FIRST_INHERITED_FD)};
-        format(&address, socket->address, sizeof(socket->address));
-    }
-    return 0;
 }
 
 int eg_listening_open(char *const *addresses, size_t count, uint32_t workers, struct eg_listening *ret_listening,
                       struct eg_error *ret_error)
 {
-    struct eg_listening listening = {NULL, 0};
-    int inherited = inherited_count();
+    struct eg_listening listening = {.sockets = NULL};
     ret_error->sqlstate[0] = '\0';
-    int result = inherited > 0 ? inherit(inherited, &listening, ret_error)
-                               : open_all(addresses, count, workers, &listening, ret_error);
-    unsetenv("LISTEN_PID");
-    unsetenv("LISTEN_FDS");
-    unsetenv("LISTEN_FDNAMES");
+    int result = eg_listening_inherit(&listening, ret_error);
+    if (!result && listening.count == 0)
+        result = open_all(addresses, count, workers, false, &listening, ret_error);
     if (result)
         eg_listening_close(&listening);
     else
@@ -281,26 +302,29 @@ int eg_listening_open(char *const *addresses, size_t count, uint32_t workers, st
     return result;
 }
 
+static void close_all(struct eg_listening_socket *sockets, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        close(sockets[i].fd);
+    free(sockets);
+}
+
 int eg_listening_open_admin(char *const *addresses, size_t count, uint32_t workers, struct eg_listening *listening,
                             struct eg_error *ret_error)
 {
-    size_t before = listening->count;
     ret_error->sqlstate[0] = '\0';
-    int result = count > 0 ? open_all(addresses, count, workers, listening, ret_error) : 0;
-    for (size_t i = before; i < listening->count; i++)
-        listening->sockets[i].admin = true;
+    int result = count > 0 ? open_all(addresses, count, workers, true, listening, ret_error) : 0;
+    close_all(listening->left, listening->left_count);
+    listening->left = NULL;
+    listening->left_count = 0;
     return result;
-}
-
-bool eg_listening_inherits(void)
-{
-    return inherited_count() > 0;
 }
 
 void eg_listening_close(struct eg_listening *listening)
 {
-    for (size_t i = 0; i < listening->count; i++)
-        close(listening->sockets[i].fd);
-    free(listening->sockets);
-    *listening = (struct eg_listening){NULL, 0};
+    close_all(listening->sockets, listening->count);
+    close_all(listening->left, listening->left_count);
+    if (listening->predecessor > 0)
+        close(listening->predecessor);
+    *listening = (struct eg_listening){.sockets = NULL};
 }

@@ -21,7 +21,7 @@
 #define STOPPING_SPARE_MS UINT64_C(10000)
 #define STATUS_MAX 512u
 
-enum phase { STARTING, READY, STOPPING };
+enum phase { STARTING, READY, STOPPING, HANDED_OVER };
 
 struct watched {
     struct eg_loop *loop;
@@ -234,6 +234,16 @@ void eg_supervision_stopping(struct eg_supervision *supervision, uint64_t timeou
 {
     supervision->stopping_ms = timeout_ms + STOPPING_SPARE_MS;
     enter(supervision, STOPPING);
+}
+
+void eg_supervision_hand_over(struct eg_supervision *supervision, pid_t pid)
+{
+    char state[40];
+    snprintf(state, sizeof(state), "MAINPID=%ld", (long)pid);
+    if (eg_notify_send(&supervision->notify, state) != 0)
+        eg_log(EG_LOG_ERROR, "the service manager is not told of the new process", EG_LOG_STR("state", state));
+    eg_timer_cancel(supervision->loop, &supervision->timer);
+    supervision->phase = HANDED_OVER;
 }
 
 int eg_supervision_tell(struct eg_supervision *supervision, const char *state)

@@ -332,7 +332,8 @@ static void wait_for_more(struct eg_poll *poll)
     uint64_t left_ms = eg_identity_left_ms(poll->subscription->exchange->grants, worker->policy);
     if (left_ms < wait_ms)
         wait_ms = left_ms;
-    if (eg_timer_set(worker->loop, &poll->deadline, eg_loop_now_ms(worker->loop) + wait_ms) != 0)
+    bool waits = poll->subscriber.behind || !worker->draining; /* at the next process, then */
+    if (!waits || eg_timer_set(worker->loop, &poll->deadline, eg_loop_now_ms(worker->loop) + wait_ms) != 0)
         answer_now(poll);
     else if (poll->subscriber.behind)
         ask(poll);

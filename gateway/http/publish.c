@@ -396,7 +396,7 @@ static void handle_batch(struct eg_worker *worker, struct eg_exchange *exchange,
 void eg_publish_handle(struct eg_worker *worker, struct eg_exchange *exchange)
 {
     struct eg_bytes body = {exchange->body.data ? exchange->body.data : "", exchange->body.length};
-    if (worker->draining)
+    if (worker->refusing)
         refuse(exchange, EG_PROBLEM_DRAINING, "This gateway is shutting down; nothing was published. Send it again.");
     else if (!take_rate(worker, exchange, 1, 1)) /* before it costs anything; a batch's other items follow */
         return;

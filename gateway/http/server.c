@@ -333,6 +333,17 @@ void eg_server_drain(struct eg_server *server)
     eg_intake_drain(server->intake);
 }
 
+void eg_server_hand_over(struct eg_server *server)
+{
+    server->draining = true;
+    eg_intake_hand_over(server->intake);
+}
+
+bool eg_server_has_clients(const struct eg_server *server)
+{
+    return eg_intake_has_clients(server->intake);
+}
+
 void eg_server_stop_accepting(struct eg_server *server)
 {
     eg_intake_stop(server->intake);

@@ -406,7 +406,7 @@ static bool is_too_often(struct eg_worker *worker, struct eg_exchange *exchange,
 /* Is there no place for one more now? Then it has been answered. */
 static bool has_no_place(struct eg_worker *worker, struct eg_exchange *exchange, enum eg_transport transport)
 {
-    if (worker->draining) {
+    if (worker->refusing) {
         eg_subscribe_shed(worker, exchange, transport, EG_PROBLEM_DRAINING,
                           "This gateway is shutting down. Try again.");
     } else if (exchange->crowded) {

@@ -4,7 +4,8 @@
  *
  * Draining: nothing new is begun, streams end, waiting polls and subscriptions are answered, requests under way are
  * finished. The listening sockets stay open until nothing is left, so that nobody is refused a connection meanwhile;
- * then, or at the deadline, the loop stops.
+ * then, or at the deadline, the loop stops. Where another process accepts the connections already, there is nobody to
+ * refuse: whoever has a connection here gets answers until it is closed, behind one of them.
  */
 #include "eventgate/worker.h"
 
@@ -185,7 +186,8 @@ static void take_feed(struct eg_worker_set *set)
 
 static bool is_idle(const struct eg_worker *worker)
 {
-    return worker->stream_count == 0 && eg_server_exchanges(worker->server) == 0;
+    return worker->stream_count == 0 && eg_server_exchanges(worker->server) == 0 &&
+           (worker->refusing || !eg_server_has_clients(worker->server));
 }
 
 static void drained(struct eg_worker *worker)
@@ -264,18 +266,32 @@ static void drain_is_over(struct eg_timer *timer)
     eg_loop_stop(worker->loop);
 }
 
+/* Whoever might be sending the next request has had time to. */
+static void idle_is_over(struct eg_timer *timer)
+{
+    struct eg_worker *worker = EG_CONTAINER_OF(timer, struct eg_worker, idle_deadline);
+    eg_server_drain(worker->server);
+}
+
 static void drain(struct eg_message *message, void *context)
 {
     struct eg_worker *worker = context;
+    uint64_t now_ms = eg_loop_now_ms(worker->loop), timeout_ms = worker->settings.drain_timeout_ms;
     (void)message;
     worker->draining = true;
+    worker->refusing = !atomic_load(&worker->shared->handed_over);
     worker->drain_deadline.fire = drain_is_over;
-    if (eg_timer_set(worker->loop, &worker->drain_deadline,
-                     eg_loop_now_ms(worker->loop) + worker->settings.drain_timeout_ms) != 0)
+    worker->idle_deadline.fire = idle_is_over;
+    if (eg_timer_set(worker->loop, &worker->drain_deadline, now_ms + timeout_ms) != 0 ||
+        (!worker->refusing && eg_timer_set(worker->loop, &worker->idle_deadline, now_ms + timeout_ms / 2) != 0))
         eg_loop_stop(worker->loop);
-    eg_server_drain(worker->server);
+    if (worker->refusing)
+        eg_server_drain(worker->server);
+    else
+        eg_server_hand_over(worker->server);
     for (uint32_t i = 0; i < worker->set_count; i++) {
-        eg_subscribe_drain(&worker->sets[i]);
+        if (worker->refusing)
+            eg_subscribe_drain(&worker->sets[i]);
         eg_polls_answer(&worker->sets[i]);
     }
     eg_streams_end(worker);
@@ -285,6 +301,32 @@ void eg_worker_drain(struct eg_worker *worker)
 {
     worker->drain_message.deliver = drain;
     eg_mailbox_post(&worker->mailbox, &worker->drain_message);
+}
+
+int eg_worker_listen(struct eg_worker *worker, const struct eg_listening *listening)
+{
+    int error = 0;
+    for (size_t i = 0; !error && i < listening->count; i++)
+        if (listening->sockets[i].worker < 0 || listening->sockets[i].worker == (int)worker->index)
+            error = eg_server_listen(worker->server, &listening->sockets[i]);
+    return error;
+}
+
+static void listen_now(struct eg_message *message, void *context)
+{
+    struct eg_worker *worker = context;
+    (void)message;
+    int error = eg_worker_listen(worker, worker->listening);
+    if (error)
+        eg_log(EG_LOG_ERROR, "a worker cannot listen", EG_LOG_INT("worker", worker->index),
+               EG_LOG_STR("error", strerror(-error)));
+}
+
+void eg_worker_listen_soon(struct eg_worker *worker, const struct eg_listening *listening)
+{
+    worker->listening = listening;
+    worker->listen_message.deliver = listen_now;
+    eg_mailbox_post(&worker->mailbox, &worker->listen_message);
 }
 
 static void heed_revocations(struct eg_message *message, void *context)

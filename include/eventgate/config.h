@@ -27,6 +27,7 @@ struct eg_settings {
     uint32_t body_timeout_ms;
     uint32_t idle_timeout_ms;
     uint32_t drain_timeout_ms;
+    uint32_t upgrade_timeout_ms;
     uint32_t max_connections; /* all sockets of clients, taken ones included */
     uint32_t max_connections_per_address;
     uint32_t max_channels_per_stream;

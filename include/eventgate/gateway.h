@@ -10,7 +10,7 @@
  * Runs the gateway until a signal ends it; returns the exit status: 0 drained, 1 could not start or run,
  * 2 would be open to everybody. SIGTERM and
  * SIGINT drain (the second one exits at once with 128 + its number), SIGHUP loads the configuration anew from the same
- * arguments. Takes over `config`. Main thread, once.
+ * arguments, SIGUSR2 starts the program anew, which takes over. Takes over `config`. Main thread, once.
  */
 int eg_gateway_run(struct eg_config *config, int argc, char *const *argv, char *const *environment);
 

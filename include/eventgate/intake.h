@@ -83,11 +83,15 @@ void eg_intake_turn(struct eg_intake *intake);
 
 /* -EINVAL: a socket of TLS without anything to begin it with. */
 int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket *socket) EG_MUST_CHECK;
-/* Stops accepting (drain); what the kernel had queued already is accepted first. */
+/* Stops accepting. What the kernel has queued stays there, for who else has the socket. */
 void eg_intake_stop(struct eg_intake *intake);
 
 /* Drain: closes connections that wait for a next request, and from now on each as soon as it does. */
 void eg_intake_drain(struct eg_intake *intake);
+/* Stops accepting, and closes each connection behind the next request that is answered. Those that wait for one are let
+ * be: it may be on its way. */
+void eg_intake_hand_over(struct eg_intake *intake);
+bool eg_intake_has_clients(const struct eg_intake *intake);
 
 /* Receives what passes the check: bytes, 0 at the end or when what came was refused, or a negative errno. For
  * recv(). */

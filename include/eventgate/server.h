@@ -111,6 +111,11 @@ int eg_server_listen(struct eg_server *server, const struct eg_listening_socket 
 
 /* From now on every answer closes its connection, and idle connections are closed. */
 void eg_server_drain(struct eg_server *server);
+/* Another process accepts the connections now: no more here, and those that there are close behind their next answer.
+ */
+void eg_server_hand_over(struct eg_server *server);
+/* Is there any connection left, be it a stream's? */
+bool eg_server_has_clients(const struct eg_server *server);
 
 /* Closes the listening sockets' watch. */
 void eg_server_stop_accepting(struct eg_server *server);

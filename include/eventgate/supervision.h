@@ -7,6 +7,8 @@
 #ifndef EG_SUPERVISION_H
 #define EG_SUPERVISION_H
 
+#include <sys/types.h>
+
 #include "eventgate/buffer.h"
 #include "eventgate/loop.h"
 #include "eventgate/notify.h"
@@ -29,6 +31,10 @@ void eg_supervision_reloading(struct eg_supervision *supervision);
 void eg_supervision_reloaded(struct eg_supervision *supervision);
 /* It drains, and has ended in `timeout_ms` at the latest, for which the manager is asked to wait. */
 void eg_supervision_stopping(struct eg_supervision *supervision, uint64_t timeout_ms);
+
+/* From now on the process `pid` is the one that is looked after (MAINPID=), and tells of itself: this one says no more.
+ */
+void eg_supervision_hand_over(struct eg_supervision *supervision, pid_t pid);
 
 /* Tells the manager anything else (MAINPID=42), see eg_notify_send(). */
 int eg_supervision_tell(struct eg_supervision *supervision, const char *state);

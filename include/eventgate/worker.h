@@ -65,7 +65,8 @@ struct eg_worker_shared {
     uint32_t worker_count;
     int64_t started_us;
     _Atomic bool draining;
-    _Atomic bool drained; /* all workers have: each ends as soon as it has nothing to do */
+    _Atomic bool handed_over; /* set before it drains: another process accepts connections now */
+    _Atomic bool drained;     /* all workers have: each ends as soon as it has nothing to do */
 };
 
 /* One channel set on one worker. */
@@ -107,11 +108,14 @@ struct eg_worker {
     size_t page_bytes;                                  /* made of pages of the log in this turn */
     TAILQ_HEAD(eg_stream_list, eg_stream) streams;      /* by the time of their next heartbeat */
     struct eg_timer heartbeat;
-    struct eg_message drain_message, revocations_message;
-    _Atomic bool heeding; /* the second one is under way */
+    struct eg_message drain_message, revocations_message, listen_message;
+    const struct eg_listening *listening; /* what the last one is about */
+    _Atomic bool heeding;                 /* the second one is under way */
     struct eg_timer drain_deadline;
-    bool draining;
-    bool drained; /* the port has been told */
+    struct eg_timer idle_deadline; /* handed over: connections that wait for a next request are closed */
+    bool draining;                 /* streams end */
+    bool refusing;                 /* requests are refused: those of who connects now, too */
+    bool drained;                  /* the port has been told */
 };
 
 /* NULL: out of memory or descriptors; logged. `index` is its slot in every channel. Main thread. */
@@ -126,8 +130,16 @@ struct eg_feed *eg_worker_feed(struct eg_worker *worker, uint32_t set);
 /* Runs the loop until all workers have drained, or it is stopped. The worker's thread. */
 void eg_worker_run(struct eg_worker *worker);
 
+/* Accepts from those of the sockets that are its own; `listening` outlives it. 0, or a negative errno: -EINVAL without
+ * a certificate for TLS. Its own thread, or before that runs. */
+int eg_worker_listen(struct eg_worker *worker, const struct eg_listening *listening) EG_MUST_CHECK;
+/* The same for another thread, once; what fails is logged. */
+void eg_worker_listen_soon(struct eg_worker *worker, const struct eg_listening *listening);
+
 /* Any thread. Drain: no new work, streams end, requests are finished; the loop ends when no worker has
- * anything left, or at the deadline. Until then it answers the new connections that the kernel gives it. */
+ * anything left, or at the deadline. Until then it answers the new connections that the kernel gives it. If another
+ * process has taken over (handed_over), it accepts none, but answers every request that still comes over those that
+ * there are, and closes each behind its answer; the loop ends when there are none left. */
 void eg_worker_drain(struct eg_worker *worker);
 /* New settings (copied), and a new policy (of which it takes a reference). 0 or -ENOMEM. */
 int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *settings,

@@ -181,7 +181,7 @@ static void several_addresses_and_families(void **state)
 static void a_port_that_is_taken_is_an_error_that_names_it(void **state)
 {
     char *addresses[] = {loopback}, *second[1];
-    struct eg_listening listening, untouched = {(struct eg_listening_socket *)&listening, 99};
+    struct eg_listening listening, untouched = {.count = 99};
     struct eg_error error;
     (void)state;
     assert_int_equal(eg_listening_open(addresses, 1, 2, &listening, &error), 0);
@@ -195,7 +195,7 @@ static void a_port_that_is_taken_is_an_error_that_names_it(void **state)
 static void a_bad_address_leaves_nothing_open(void **state)
 {
     char bad[] = "nowhere", foreign[] = "192.0.2.1:0", *addresses[] = {loopback, bad}, *others[] = {loopback, foreign};
-    struct eg_listening listening = {NULL, 0};
+    struct eg_listening listening = {.sockets = NULL};
     struct eg_error error;
     (void)state;
     int next = dup(STDERR_FILENO);

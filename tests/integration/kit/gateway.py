@@ -1,11 +1,13 @@
 """A gateway process: started on a free port, its log read as it comes, stopped by SIGTERM."""
 
+import ctypes
 import os
 import pathlib
 import re
 import signal
 import subprocess
 import threading
+import time
 
 from kit import http
 from kit.http import Address
@@ -33,6 +35,44 @@ def install_schema(conninfo):
     """What durable channels need."""
     done = run("schema", "install", "--postgres", conninfo)
     assert done.returncode == 0, done.stderr
+
+
+class Orphan:
+    """A process that a child of ours has started, as far as it looks like a Popen. When its parent ends, it is ours."""
+
+    ADOPT = 36  # PR_SET_CHILD_SUBREAPER, prctl(2)
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+
+    @classmethod
+    def adopt(cls):
+        assert ctypes.CDLL(None, use_errno=True).prctl(cls.ADOPT, 1, 0, 0, 0) == 0
+
+    def poll(self):
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # not ours yet
+                return None
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout):
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("the upgraded gateway", timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
 
 
 class Gateway:
@@ -129,6 +169,28 @@ class Gateway:
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def start_upgrade(self):
+        """Asks for an upgrade; returns how many lines the log had before."""
+        Orphan.adopt()
+        lines = len(self.log)
+        self.process.send_signal(signal.SIGUSR2)
+        return lines
+
+    def wait_log_behind(self, lines, pattern):
+        def found():
+            return next((line for line in self.log[lines:] if re.search(pattern, line)), None)
+
+        return until(found, f"a log line like {pattern}", 60)
+
+    def upgrade(self):
+        """The process is replaced by a new one; returns the old one, which drains."""
+        lines = self.start_upgrade()
+        line = self.wait_log_behind(lines, "upgraded: the new process serves|no upgrade now|upgrade has failed")
+        pid = re.search(r"upgraded.*pid=(\d+)", line)
+        assert pid, self.log_text()
+        old, self.process = self.process, Orphan(int(pid[1]))
+        return old
 
     def stop(self, how=signal.SIGTERM):
         """Ends the process and returns its exit code."""
