@@ -46,6 +46,7 @@ struct set {
 struct eg_postgres_side {
     const struct eg_worker_shared *shared;
     struct eg_worker *const *workers; /* shared->worker_count of them */
+    struct eg_metrics *metrics;       /* of the loop */
     struct eg_loop *loop;
     struct eg_mailbox mailbox;
     struct set *sets;
@@ -358,7 +359,7 @@ static bool make_durable(struct set *set, const struct eg_config_set *config, st
     set->appender = eg_appender_new(side->loop, config, status, set->metrics);
     if (set->appender && set->reader)
         eg_appender_feed(set->appender, set->reader);
-    set->keeper = eg_log_keeper_new(side->loop, config, set->metrics);
+    set->keeper = eg_log_keeper_new(side->loop, config, &set->order, set->metrics);
     return set->reader && set->pager && set->appender && set->keeper;
 }
 
@@ -386,8 +387,10 @@ struct eg_postgres_side *eg_postgres_side_new(const struct eg_worker_shared *sha
     side->workers = workers;
     side->sets = calloc(count, sizeof(*side->sets));
     side->loop = eg_loop_new();
-    bool made = side->sets && side->loop;
+    side->metrics = eg_metrics_new(NULL);
+    bool made = side->sets && side->loop && side->metrics;
     if (made) {
+        eg_loop_measure(side->loop, side->metrics, EG_METRIC_TURN_POSTGRES, EG_METRIC_DELAY_POSTGRES);
         eg_mailbox_init(&side->mailbox, side->loop);
         eg_loop_on_turn(side->loop, turn, side);
     }
@@ -404,7 +407,8 @@ void eg_postgres_side_free(struct eg_postgres_side *side)
     if (!side)
         return;
     size_t count = side->sets ? side->shared->config->set_count : 0;
-    if (side->sets && side->loop)
+    bool has_mailbox = side->sets && side->loop && side->metrics;
+    if (has_mailbox)
         eg_mailbox_deliver(&side->mailbox, side); /* what came while the thread stopped */
     for (size_t i = 0; i < count; i++) {
         struct set *set = &side->sets[i];
@@ -417,9 +421,10 @@ void eg_postgres_side_free(struct eg_postgres_side *side)
         eg_listener_free(set->listener);
         eg_metrics_free(set->metrics);
     }
-    if (side->sets && side->loop)
+    if (has_mailbox)
         eg_mailbox_done(&side->mailbox);
     free(side->sets);
     eg_loop_free(side->loop);
+    eg_metrics_free(side->metrics);
     free(side);
 }

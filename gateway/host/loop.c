@@ -23,7 +23,7 @@ struct eg_loop {
     _Atomic bool woken; /* the wake descriptor has been written and not read yet */
     _Atomic bool stopped;
     bool again;
-    uint64_t now_ms;
+    uint64_t now_us;
     void (*turn)(void *context);
     void *turn_context;
     struct epoll_event batch[BATCH_EVENTS];
@@ -31,7 +31,9 @@ struct eg_loop {
     struct eg_timer **heap;
     size_t heap_count, heap_capacity;
     struct eg_deferred *deferred;
-    _Atomic uint64_t turns, last_us, longest_us;
+    _Atomic uint64_t turns;
+    struct eg_metrics *metrics; /* or NULL */
+    enum eg_metric turn_metric, delay_metric;
 };
 
 /*
@@ -118,7 +120,7 @@ struct eg_loop *eg_loop_new(void)
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     loop->wake_watch.ready = wake_ready;
-    loop->now_ms = eg_monotonic_ms();
+    loop->now_us = eg_monotonic_us();
     if (loop->epoll_fd < 0 || loop->wake_fd < 0 || eg_loop_add(loop, loop->wake_fd, EPOLLIN, &loop->wake_watch) != 0) {
         int error = errno;
         eg_loop_free(loop);
@@ -241,9 +243,12 @@ void eg_timer_cancel(struct eg_loop *loop, struct eg_timer *timer)
 
 static void fire_timers(struct eg_loop *loop)
 {
-    while (loop->heap_count > 0 && loop->heap[1]->due_ms <= loop->now_ms) {
+    uint64_t now_ms = eg_loop_now_ms(loop);
+    while (loop->heap_count > 0 && loop->heap[1]->due_ms <= now_ms) {
         struct eg_timer *timer = loop->heap[1];
         eg_timer_cancel(loop, timer);
+        if (loop->metrics)
+            eg_metrics_observe(loop->metrics, loop->delay_metric, (now_ms - timer->due_ms) * 1000, 1);
         timer->fire(timer);
     }
 }
@@ -273,7 +278,12 @@ void eg_loop_again(struct eg_loop *loop)
 
 uint64_t eg_loop_now_ms(const struct eg_loop *loop)
 {
-    return loop->now_ms;
+    return loop->now_us / 1000;
+}
+
+uint64_t eg_loop_now_us(const struct eg_loop *loop)
+{
+    return loop->now_us;
 }
 
 static int wait_ms(struct eg_loop *loop, int timeout_ms)
@@ -289,20 +299,22 @@ static int wait_ms(struct eg_loop *loop, int timeout_ms)
     return left_ms > 60000 ? 60000 : (int)left_ms;
 }
 
-static void count_turn(struct eg_loop *loop, uint64_t began_us)
+uint64_t eg_loop_turns(const struct eg_loop *loop)
 {
-    uint64_t took_us = eg_monotonic_us() - began_us;
-    atomic_fetch_add_explicit(&loop->turns, 1, memory_order_relaxed);
-    atomic_store_explicit(&loop->last_us, took_us, memory_order_relaxed);
-    if (took_us > atomic_load_explicit(&loop->longest_us, memory_order_relaxed))
-        atomic_store_explicit(&loop->longest_us, took_us, memory_order_relaxed);
+    return atomic_load_explicit(&loop->turns, memory_order_relaxed);
+}
+
+void eg_loop_measure(struct eg_loop *loop, struct eg_metrics *metrics, enum eg_metric turn, enum eg_metric delay)
+{
+    loop->metrics = metrics;
+    loop->turn_metric = turn;
+    loop->delay_metric = delay;
 }
 
 void eg_loop_turn(struct eg_loop *loop, int timeout_ms)
 {
     int count = epoll_wait(loop->epoll_fd, loop->batch, BATCH_EVENTS, wait_ms(loop, timeout_ms));
-    uint64_t began_us = eg_monotonic_us();
-    loop->now_ms = began_us / 1000;
+    loop->now_us = eg_monotonic_us();
     loop->again = false;
     loop->batch_count = count > 0 ? count : 0;
     later.running = true;
@@ -320,7 +332,9 @@ void eg_loop_turn(struct eg_loop *loop, int timeout_ms)
     wake_later();
     run_deferred(loop);
     later.running = false;
-    count_turn(loop, began_us);
+    atomic_fetch_add_explicit(&loop->turns, 1, memory_order_relaxed);
+    if (loop->metrics)
+        eg_metrics_observe(loop->metrics, loop->turn_metric, eg_monotonic_us() - loop->now_us, 1);
 }
 
 bool eg_loop_is_stopped(const struct eg_loop *loop)
@@ -332,11 +346,4 @@ void eg_loop_run(struct eg_loop *loop)
 {
     while (!atomic_load(&loop->stopped))
         eg_loop_turn(loop, -1);
-}
-
-struct eg_loop_stats eg_loop_stats(const struct eg_loop *loop)
-{
-    return (struct eg_loop_stats){atomic_load_explicit(&loop->turns, memory_order_relaxed),
-                                  atomic_load_explicit(&loop->last_us, memory_order_relaxed),
-                                  atomic_load_explicit(&loop->longest_us, memory_order_relaxed)};
 }

@@ -103,7 +103,7 @@ static void enter(struct eg_supervision *supervision, enum phase phase)
 
 static bool hangs(const struct watched *watched)
 {
-    return eg_loop_stats(watched->loop).turns == watched->turns && !eg_loop_is_stopped(watched->loop);
+    return eg_loop_turns(watched->loop) == watched->turns && !eg_loop_is_stopped(watched->loop);
 }
 
 static void complain(struct eg_supervision *supervision, const struct watched *watched, uint64_t silent_ms)
@@ -124,7 +124,7 @@ static void say_alive(struct eg_supervision *supervision)
     supervision->complained = false;
     for (size_t i = 0; i < supervision->count; i++) {
         struct watched *watched = &supervision->watched[i];
-        watched->turns = eg_loop_stats(watched->loop).turns;
+        watched->turns = eg_loop_turns(watched->loop);
         eg_loop_wake(watched->loop);
     }
 }

@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "eventgate/identity.h"
 #include "eventgate/log.h"
 #include "eventgate/policy.h"
+#include "eventgate/process.h"
 #include "eventgate/subscribe.h"
 #include "eventgate/worker.h"
 
@@ -261,30 +261,16 @@ static void handle_sets(struct eg_worker *worker, struct eg_exchange *exchange)
 
 /* --- metrics ----------------------------------------------------------------------------------------------------- */
 
-/* From /proc/self/statm (proc(5)), which is memory, not a disk. */
-static int64_t resident_bytes(void)
-{
-    long long pages = 0;
-    FILE *statm = fopen("/proc/self/statm", "re");
-    if (!statm)
-        return 0;
-    if (fscanf(statm, "%*s %lld", &pages) != 1)
-        pages = 0;
-    fclose(statm);
-    return pages * sysconf(_SC_PAGESIZE);
-}
-
 static void handle_metrics(struct eg_worker *worker, struct eg_exchange *exchange)
 {
     struct eg_buffer body = EG_BUFFER_INIT;
-    /* Values of the whole process belong to no block: whoever is asked corrects the sum in its own. */
-    eg_metrics_add(worker->metrics, EG_METRIC_MEMORY, resident_bytes() - eg_metrics_sum(EG_METRIC_MEMORY));
-    eg_metrics_add(worker->metrics, EG_METRIC_LOG_DROPPED,
-                   (int64_t)eg_log_dropped() - eg_metrics_sum(EG_METRIC_LOG_DROPPED));
-    int64_t forgotten = -eg_metrics_sum(EG_METRIC_RATES_FORGOTTEN);
+    int64_t forgotten = 0;
     for (size_t i = 0; i < EG_ARRAY_LENGTH(worker->shared->rates); i++)
         forgotten += (int64_t)eg_rate_limits_forgotten(worker->shared->rates[i]);
-    eg_metrics_add(worker->metrics, EG_METRIC_RATES_FORGOTTEN, forgotten);
+    eg_metrics_set_total(worker->metrics, EG_METRIC_RATES_FORGOTTEN, forgotten);
+    eg_metrics_set_total(worker->metrics, EG_METRIC_LINES_DROPPED, (int64_t)eg_log_dropped());
+    eg_metrics_set_total(worker->metrics, EG_METRIC_CONNECTIONS_LIMIT, worker->settings.max_connections);
+    eg_process_measure(worker->metrics, worker->shared->started_us);
     eg_metrics_render(&body);
     eg_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", &body, NULL);
 }

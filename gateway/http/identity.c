@@ -88,8 +88,14 @@ static void challenge(struct eg_exchange *exchange, enum eg_problem problem, con
     eg_exchange_problem(exchange, problem, detail, (struct eg_header[]){{"WWW-Authenticate", value}, {NULL, NULL}});
 }
 
-static void bad_token(struct eg_exchange *exchange)
+static void count_refused(const struct eg_exchange *exchange, enum eg_metric reason)
 {
+    eg_metrics_add(eg_exchange_metrics(exchange), reason, 1);
+}
+
+static void bad_token(struct eg_exchange *exchange, enum eg_metric reason)
+{
+    count_refused(exchange, reason);
     static const char sentence[] = "The token is not valid here, or no longer. Get a new one, and try again with it.";
     challenge(exchange, EG_PROBLEM_UNAUTHORIZED,
               CHALLENGE ", error=\"invalid_token\", error_description=\"The token is not valid\"", sentence);
@@ -99,10 +105,12 @@ void eg_identity_refuse(struct eg_exchange *exchange, const char *detail)
 {
     char text[600];
     if (exchange->token_source != EG_TOKEN_NOWHERE) {
+        count_refused(exchange, EG_METRIC_TOKENS_GRANT);
         challenge(exchange, EG_PROBLEM_FORBIDDEN, CHALLENGE ", error=\"insufficient_scope\"", detail);
     } else if (!exchange->policy || !exchange->policy->has_keys) {
         eg_exchange_problem(exchange, EG_PROBLEM_FORBIDDEN, detail, NULL);
     } else {
+        count_refused(exchange, EG_METRIC_TOKENS_MISSING);
         snprintf(text, sizeof(text), "%s Send a token that may: in Authorization: Bearer, a cookie, or ?access_token=.",
                  detail);
         challenge(exchange, EG_PROBLEM_UNAUTHORIZED, CHALLENGE, text);
@@ -127,7 +135,9 @@ void eg_identity_refuse_channel(struct eg_exchange *exchange, enum eg_right righ
 
 void eg_identity_expired(struct eg_exchange *exchange)
 {
-    bad_token(exchange);
+    const struct eg_revocations *revocations = exchange->policy ? exchange->policy->revocations : NULL;
+    bool revoked = revocations && eg_revocations_has(exchange->policy->revocations, exchange->grants);
+    bad_token(exchange, revoked ? EG_METRIC_TOKENS_REVOKED : EG_METRIC_TOKENS_EXPIRED);
 }
 
 /* --- judging the token ------------------------------------------------------------------------------------------- */
@@ -168,7 +178,7 @@ static void heed_revocations(struct eg_exchange *exchange)
         return;
     if (revoked) {
         log_refused(exchange, "revoked");
-        bad_token(exchange);
+        bad_token(exchange, EG_METRIC_TOKENS_REVOKED);
     } else {
         eg_exchange_problem(exchange, EG_PROBLEM_DATABASE_AWAY,
                             "Whether the token has been revoked is not known yet: the gateway has just been started, "
@@ -180,6 +190,13 @@ static void heed_revocations(struct eg_exchange *exchange)
 /* Sets the grants, or answers. */
 static void judge(struct eg_exchange *exchange, struct eg_bytes token)
 {
+    static const enum eg_metric reasons[EG_TOKEN_FAULT_COUNT] = {
+        [EG_TOKEN_MALFORMED] = EG_METRIC_TOKENS_MALFORMED, [EG_TOKEN_ALGORITHM] = EG_METRIC_TOKENS_KEY,
+        [EG_TOKEN_CRITICAL] = EG_METRIC_TOKENS_CLAIMS,     [EG_TOKEN_UNKNOWN_KEY] = EG_METRIC_TOKENS_KEY,
+        [EG_TOKEN_SIGNATURE] = EG_METRIC_TOKENS_SIGNATURE, [EG_TOKEN_EXPIRED] = EG_METRIC_TOKENS_EXPIRED,
+        [EG_TOKEN_NOT_YET] = EG_METRIC_TOKENS_NOT_YET,     [EG_TOKEN_ISSUER] = EG_METRIC_TOKENS_ISSUER,
+        [EG_TOKEN_AUDIENCE] = EG_METRIC_TOKENS_ISSUER,     [EG_TOKEN_MISSING_CLAIM] = EG_METRIC_TOKENS_CLAIMS,
+        [EG_TOKEN_BAD_CLAIM] = EG_METRIC_TOKENS_CLAIMS,    [EG_TOKEN_NO_GRANTS] = EG_METRIC_TOKENS_GRANT};
     struct eg_grants *grants = NULL;
     enum eg_token_fault fault = eg_token_verify(&exchange->policy->rules, token.data, token.length, now_s(), &grants);
     bool tells_everybody = exchange->route == EG_ROUTE_HEALTHZ;
@@ -199,7 +216,7 @@ static void judge(struct eg_exchange *exchange, struct eg_bytes token)
     if (fault == EG_TOKEN_NO_GRANTS)
         eg_identity_refuse(exchange, "The token grants nothing here: it lacks the claim that does.");
     else
-        bad_token(exchange);
+        bad_token(exchange, reasons[fault]);
 }
 
 static struct eg_cors_request cors_request(struct eg_exchange *exchange)

@@ -21,6 +21,7 @@ struct eg_poll {
     struct eg_subscription *subscription;
     struct eg_catchup catchup;
     struct eg_timer deadline;
+    uint64_t prompt_us;        /* what has arrived since then could be sent at once */
     LIST_ENTRY(eg_poll) entry; /* in the set's polls */
 };
 
@@ -29,6 +30,7 @@ struct answer {
     struct eg_buffer events; /* the elements of "events" */
     struct eg_buffer gap;    /* the gap's object, empty for none */
     uint32_t count;
+    uint64_t arrived_us;       /* when the first of them arrived */
     char next[EG_CURSOR_SIZE]; /* the cursor of what has been looked at */
     bool failed;
 };
@@ -118,6 +120,8 @@ static void add_event(const struct eg_poll *poll, struct answer *answer, struct 
         answer->failed = true;
         return;
     }
+    if (answer->count == 0)
+        answer->arrived_us = event->arrived_us;
     eg_buffer_add_string(&answer->events, answer->count++ > 0 ? "," : "");
     eg_buffer_add(&answer->events, frame->bytes + frame->inner_offset, frame->inner_length);
 }
@@ -174,7 +178,13 @@ static void send_answer(struct eg_poll *poll, struct answer *answer)
     eg_buffer_add_string(&body, "}\n");
     if (answer->failed || answer->events.failed || answer->gap.failed)
         body.failed = true; /* answered as out of memory */
-    eg_metrics_add(set_of(poll)->worker->metrics, EG_METRIC_DELIVERIES, answer->count);
+    if (!body.failed) {
+        struct eg_worker_set *set = set_of(poll);
+        eg_metrics_add(set->worker->metrics, EG_METRIC_SENT_POLL, answer->count);
+        eg_metrics_add(set->worker->metrics, EG_METRIC_SENT_BYTES_POLL, (int64_t)body.length);
+        if (answer->arrived_us >= poll->prompt_us)
+            eg_delivery_times_note(&set->delivery_times, set->metrics, answer->arrived_us, answer->count);
+    }
     eg_buffer_done(&answer->events);
     eg_buffer_done(&answer->gap);
     poll_free(poll);
@@ -360,6 +370,7 @@ void eg_poll_begin(struct eg_subscription *subscription)
     }
     poll->subscriber.flush = flush;
     poll->subscription = subscription;
+    poll->prompt_us = eg_loop_now_us(worker->loop);
     poll->catchup.answered = page_arrived;
     poll->deadline.fire = time_is_up;
     LIST_INSERT_HEAD(&set->polls, poll, entry);

@@ -34,7 +34,8 @@ struct eg_posting {
     bool batch;
     bool unpublished;                /* the durable part wasn't committed, so that nothing else is published */
     char tag[EG_CURSOR_TAG_MAX + 1]; /* of the log, for ids */
-    const char *subject;             /* whose keys they are; while it is being submitted */
+    uint64_t submitted_us;
+    const char *subject; /* whose keys they are; while it is being submitted */
     size_t row_count;
     struct eg_posting_row *rows;
     size_t part_count, parts_left;
@@ -284,11 +285,21 @@ static void durable_part_is_back(struct eg_posting *posting)
     answer(posting);
 }
 
+/* By the clock of the worker's turns. */
+static void count_time(const struct eg_posting *posting, const struct eg_publication *publication)
+{
+    uint64_t took_us = eg_loop_now_us(posting->worker->loop) - posting->submitted_us;
+    if (all_committed(publication))
+        eg_metrics_observe(posting->worker->sets[publication->set].metrics,
+                           publication->durable ? EG_METRIC_APPEND_TIME : EG_METRIC_PUBLISH_TIME, took_us, 1);
+}
+
 static void part_is_back(struct eg_message *message, void *context)
 {
     struct part *part = EG_CONTAINER_OF(message, struct part, message);
     struct eg_posting *posting = part->posting;
     (void)context;
+    count_time(posting, part->publication);
     for (size_t i = 0; i < part->publication->count; i++) {
         struct eg_publication_item *item = &part->publication->items[i];
         struct eg_posting_row *row = &posting->rows[item->row];
@@ -445,6 +456,7 @@ static void refuse(struct eg_posting *posting, struct eg_exchange *exchange, int
 
 void eg_posting_submit(struct eg_posting *posting, struct eg_exchange *exchange)
 {
+    posting->submitted_us = eg_loop_now_us(posting->worker->loop);
     posting->subject = eg_grants_subject(exchange->grants);
     int error = make_parts(posting) ? admit_parts(posting) : -ENOMEM;
     if (error) {

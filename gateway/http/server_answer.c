@@ -248,6 +248,11 @@ const struct eg_settings *eg_exchange_settings(const struct eg_exchange *exchang
     return exchange->server->options.settings;
 }
 
+struct eg_metrics *eg_exchange_metrics(const struct eg_exchange *exchange)
+{
+    return exchange->server->options.metrics;
+}
+
 size_t eg_exchange_header_count(struct eg_exchange *exchange, const char *name)
 {
     struct counted counted = {.name = name};

@@ -31,7 +31,10 @@
 /* What all streams together are sent of the log in one turn; live events wait for no more. */
 #define PAGE_BYTES_A_TURN ((size_t)96 << 10)
 
+/* By transport. */
 static const enum eg_metric stream_gauges[] = {EG_METRIC_STREAMS_SSE, EG_METRIC_STREAMS_NDJSON};
+static const enum eg_metric sent_events[] = {EG_METRIC_SENT_SSE, EG_METRIC_SENT_NDJSON};
+static const enum eg_metric sent_bytes[] = {EG_METRIC_SENT_BYTES_SSE, EG_METRIC_SENT_BYTES_NDJSON};
 
 /* --- closing ----------------------------------------------------------------------------------------------------- */
 
@@ -85,9 +88,15 @@ void eg_stream_count_sent(struct eg_stream *stream, size_t bytes, size_t frames)
     if (bytes == 0)
         return;
     stream->moved_ms = eg_loop_now_ms(eg_stream_worker(stream)->loop);
-    eg_metrics_add(metrics, EG_METRIC_SENT_BYTES, (int64_t)bytes);
+    eg_metrics_add(metrics, sent_bytes[stream->format.transport], (int64_t)bytes);
     if (frames > 0)
-        eg_metrics_add(metrics, EG_METRIC_DELIVERIES, (int64_t)frames);
+        eg_metrics_add(metrics, sent_events[stream->format.transport], (int64_t)frames);
+}
+
+void eg_stream_count_time(struct eg_stream *stream, uint64_t arrived_us, size_t frames)
+{
+    if (arrived_us >= stream->prompt_us)
+        eg_delivery_times_note(&stream->set->delivery_times, stream->set->metrics, arrived_us, frames);
 }
 
 /* What the wire has taken before. */
@@ -139,8 +148,10 @@ static void has_had(struct eg_stream *stream, uint64_t place)
 static void advance(struct eg_stream *stream, const struct eg_stream_sent *sent)
 {
     eg_stream_count_sent(stream, sent->bytes, sent->frames);
-    if (sent->frames > 0)
+    if (sent->frames > 0) {
+        eg_stream_count_time(stream, sent->arrived_us, sent->frames);
         has_had(stream, sent->last);
+    }
     if (sent->half_bytes == 0)
         return;
     stream->subscriber.next = sent->half;
@@ -238,6 +249,7 @@ static void block(struct eg_stream *stream)
         return;
     stream->blocked = true;
     eg_metrics_add(eg_stream_worker(stream)->metrics, EG_METRIC_BLOCKED, 1);
+    eg_metrics_add(eg_stream_worker(stream)->metrics, EG_METRIC_BLOCKS, 1);
     if (eg_loop_change(eg_stream_worker(stream)->loop, stream->wire.fd, EPOLLIN | EPOLLRDHUP | EPOLLOUT,
                        &stream->watch) != 0)
         stream_close(stream);
@@ -294,6 +306,7 @@ static void ready(struct eg_watch *watch, uint32_t epoll_events)
     if (!(epoll_events & EPOLLOUT) || !stream->blocked)
         return;
     unblock(stream);
+    stream->prompt_us = eg_loop_now_us(eg_stream_worker(stream)->loop);
     if (eg_loop_change(eg_stream_worker(stream)->loop, stream->wire.fd, EPOLLIN | EPOLLRDHUP, watch) != 0)
         stream_close(stream);
     else
@@ -307,7 +320,7 @@ static void beat(struct eg_stream *stream)
     uint64_t stuck_ms = eg_loop_now_ms(eg_stream_worker(stream)->loop) - stream->moved_ms;
     if ((half_is_alone(stream) || stream->note.is_rest || stream->ending) &&
         stuck_ms >= STUCK_HEARTBEATS * (uint64_t)eg_stream_worker(stream)->settings.heartbeat_ms) {
-        eg_metrics_add(eg_stream_worker(stream)->metrics, EG_METRIC_HALF_SENT, 1);
+        eg_metrics_add(eg_stream_worker(stream)->metrics, EG_METRIC_STUCK, 1);
         stream_close(stream);
         return;
     }
@@ -386,6 +399,7 @@ static struct eg_stream *stream_new(struct eg_subscription *subscription, const 
     stream->watch.ready = ready;
     stream->subscriber.flush = flush;
     stream->set = set;
+    stream->prompt_us = eg_loop_now_us(set->worker->loop);
     stream->client = exchange->client;
     stream->format = subscription->request.format;
     stream->chunked = !exchange->http_1_0;

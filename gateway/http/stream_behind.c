@@ -99,6 +99,7 @@ enum eg_sent eg_stream_send_unsteady(struct eg_stream *stream, bool *ret_none)
         subscriber->next = at;
         return eg_stream_say_break(stream) ? EG_SENT_ALL : EG_SENT_FAILED;
     }
+    const uint64_t arrived_us = eg_journal_at(journal, at)->event->arrived_us;
     if (!collect_unsteady(stream, at, places))
         return EG_SENT_FAILED;
     *ret_none = eg_stream_worker(stream)->own_run->count == 0;
@@ -108,6 +109,7 @@ enum eg_sent eg_stream_send_unsteady(struct eg_stream *stream, bool *ret_none)
     }
     enum eg_sent sent = send_own_run(stream, &frames);
     if (frames > 0) {
+        eg_stream_count_time(stream, arrived_us, frames);
         eg_subscriber_advance(subscriber, journal, places[frames - 1]);
         eg_stream_now_told(stream);
     }

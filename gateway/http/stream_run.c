@@ -21,6 +21,7 @@ struct eg_stream_run {
     size_t count;
     size_t bytes;
     uint64_t next;
+    uint64_t arrived_us; /* of the first frame's event */
 
     uint64_t channel; /* its id; 0: not to be shared */
     struct eg_format format;
@@ -41,6 +42,8 @@ static int add_frame(struct eg_stream_run *run, const struct eg_stream_need *nee
         return -ENOMEM;
     const char *start = need->chunked ? frame->bytes : frame->bytes + frame->inner_offset;
     size_t length = need->chunked ? frame->chunked_length : frame->inner_length;
+    if (run->count == 0)
+        run->arrived_us = event->arrived_us;
     run->parts[run->count] = (struct iovec){(char *)(uintptr_t)start + skip, length - skip};
     run->places[run->count++] = place;
     run->bytes += length - skip;
@@ -157,7 +160,7 @@ int eg_stream_run_send(const struct eg_stream_run *run, struct eg_wire *wire, st
     ssize_t bytes = run->is_joined ? eg_wire_send(wire, &joined, 1) : eg_wire_send(wire, run->parts, run->count);
     if (bytes < 0)
         return (int)bytes;
-    struct eg_stream_sent sent = {.bytes = (size_t)bytes, .half_bytes = (size_t)bytes};
+    struct eg_stream_sent sent = {.bytes = (size_t)bytes, .half_bytes = (size_t)bytes, .arrived_us = run->arrived_us};
     while (sent.frames < run->count && sent.half_bytes >= run->parts[sent.frames].iov_len)
         sent.half_bytes -= run->parts[sent.frames++].iov_len;
     if (sent.frames > 0)

@@ -181,6 +181,16 @@ static void hung_up(struct eg_exchange *exchange)
                         "The client closed the connection before its subscription began.", NULL);
 }
 
+static enum eg_metric kind_of_resume(const struct eg_subscription *subscription)
+{
+    const struct eg_beginning *beginning = &subscription->beginning;
+    if (beginning->missed.is_gap)
+        return EG_METRIC_RESUME_GAP;
+    return subscription->hold.selection && beginning->start.position < eg_journal_log_floor(subscription->set->journal)
+               ? EG_METRIC_RESUME_LOG
+               : EG_METRIC_RESUME_EXACT;
+}
+
 static void count_accepted(const struct eg_subscription *subscription)
 {
     static const enum eg_metric transports[] = {EG_METRIC_SUBSCRIBED_SSE, EG_METRIC_SUBSCRIBED_NDJSON,
@@ -189,7 +199,7 @@ static void count_accepted(const struct eg_subscription *subscription)
     const struct eg_beginning *beginning = &subscription->beginning;
     eg_metrics_add(metrics, transports[subscription->request.format.transport], 1);
     if (subscription->request.has_cursor)
-        eg_metrics_add(metrics, beginning->missed.is_gap ? EG_METRIC_RESUME_GAP : EG_METRIC_RESUME_EXACT, 1);
+        eg_metrics_add(metrics, kind_of_resume(subscription), 1);
     if (beginning->missed.is_gap)
         eg_gap_count(subscription->set->worker, beginning->missed.reason);
 }

@@ -153,10 +153,18 @@ static void show_journal(struct eg_worker_set *set)
 {
     int64_t events = (int64_t)(eg_journal_head(set->journal) + 1 - eg_journal_tail(set->journal));
     int64_t bytes = (int64_t)eg_journal_bytes(set->journal);
+    /* The share of each worker, so that the sum over all is the mean. */
+    int64_t share = 1000000 / set->worker->shared->worker_count;
+    int64_t events_fill = events * share / set->config->journal_events;
+    int64_t bytes_fill = (int64_t)((double)bytes / (double)set->config->journal_bytes * (double)share);
     eg_metrics_add(set->metrics, EG_METRIC_JOURNAL_EVENTS, events - set->shown_events);
     eg_metrics_add(set->metrics, EG_METRIC_JOURNAL_BYTES, bytes - set->shown_bytes);
+    eg_metrics_add(set->metrics, EG_METRIC_JOURNAL_FILL_EVENTS, events_fill - set->shown_events_fill);
+    eg_metrics_add(set->metrics, EG_METRIC_JOURNAL_FILL_BYTES, bytes_fill - set->shown_bytes_fill);
     set->shown_events = events;
     set->shown_bytes = bytes;
+    set->shown_events_fill = events_fill;
+    set->shown_bytes_fill = bytes_fill;
 }
 
 static void take_feed(struct eg_worker_set *set)
@@ -226,9 +234,12 @@ static void turn(void *context)
     for (uint32_t i = 0; i < worker->set_count; i++)
         take_feed(&worker->sets[i]);
     eg_mailbox_deliver(&worker->mailbox, worker);
-    for (uint32_t i = 0; i < worker->set_count; i++)
-        if (eg_subscribers_flush(worker->sets[i].subscribers))
+    for (uint32_t i = 0; i < worker->set_count; i++) {
+        struct eg_worker_set *set = &worker->sets[i];
+        if (eg_subscribers_flush(set->subscribers))
             eg_loop_again(worker->loop);
+        eg_delivery_times_settle(&set->delivery_times, set->metrics);
+    }
     eg_server_turn(worker->server);
     hand_over_published(worker);
     if (worker->draining && is_idle(worker))
@@ -488,6 +499,7 @@ struct eg_worker *eg_worker_new(uint32_t index, struct eg_worker_shared *shared)
         return NULL;
     }
     eg_loop_on_turn(worker->loop, turn, worker);
+    eg_loop_measure(worker->loop, worker->metrics, EG_METRIC_TURN_WORKER, EG_METRIC_DELAY_WORKER);
     return worker;
 }
 

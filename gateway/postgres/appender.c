@@ -305,7 +305,7 @@ static void finish_group(struct eg_appender *appender)
         fail_group(appender, &group);
         return;
     }
-    eg_metrics_add(appender->metrics, EG_METRIC_APPEND_TRANSACTIONS, 1);
+    eg_metrics_observe(appender->metrics, EG_METRIC_APPEND_BATCH, group.item_count, 1);
     if (appender->committed_count == GROUPS_MAX)
         finish_committed(appender);
     appender->committed[appender->committed_count++] = group;
@@ -360,7 +360,8 @@ static void take_step(struct eg_appender *appender, const struct eg_result *resu
         if (appender->reader && eg_connection_keeps_utf8(appender->connection))
             eg_log_reader_own_begin(appender->reader, eg_connection_session(appender->connection), appender->mark);
         atomic_store(&appender->admission.up, true);
-        eg_metrics_set(appender->metrics, EG_METRIC_LOG_APPENDING, 1);
+        eg_metrics_set(appender->metrics, EG_METRIC_PG_UP_APPEND, 1);
+        eg_metrics_add(appender->metrics, EG_METRIC_PG_SESSIONS_APPEND, 1);
         eg_set_status_set_appender(appender->status, true, "READY");
     }
 }
@@ -423,7 +424,7 @@ static void end_all(struct eg_appender *appender)
 static void lost(void *context)
 {
     struct eg_appender *appender = context;
-    eg_metrics_set(appender->metrics, EG_METRIC_LOG_APPENDING, 0);
+    eg_metrics_set(appender->metrics, EG_METRIC_PG_UP_APPEND, 0);
     finish_committed(appender);
     if (appender->reader)
         eg_log_reader_own_lost(appender->reader);
@@ -435,7 +436,7 @@ static void state(void *context, const char *name, const char *problem)
 {
     struct eg_appender *appender = context;
     if (problem && strcmp(name, "WAITING") == 0)
-        eg_metrics_add(appender->metrics, EG_METRIC_PG_FAILURES, 1);
+        eg_metrics_add(appender->metrics, EG_METRIC_PG_FAILURES_APPEND, 1);
     eg_set_status_set_appender(appender->status, false, strcmp(name, "READY") == 0 ? "PREPARING" : name);
 }
 
@@ -464,6 +465,8 @@ struct eg_appender *eg_appender_new(struct eg_loop *loop, const struct eg_config
     appender->last = &appender->first;
     appender->loop = loop;
     appender->pump.run = pump;
+    eg_metrics_set(metrics, EG_METRIC_PG_UP_APPEND, 0);
+    eg_metrics_set(metrics, EG_METRIC_APPEND_QUEUE_LIMIT, set->publish_queue);
     eg_log_settings(set, &appender->settings);
     const struct eg_connection_hooks hooks = {appender, ready, ignore_notification,    NULL, result, ignore, idle,
                                               lost,     state, appender->settings.data};

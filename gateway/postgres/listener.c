@@ -60,12 +60,17 @@ static void tell(const struct eg_listener *listener, int worker, struct eg_feed_
 
 static void push_events(struct eg_listener *listener)
 {
+    size_t bytes = 0;
     if (listener->item_count == 0)
         return;
     eg_order_store(listener->order);
     listener->sink.feed(listener->sink.context, -1, listener->items, listener->item_count);
-    for (size_t i = 0; i < listener->item_count; i++)
+    for (size_t i = 0; i < listener->item_count; i++) {
+        bytes += listener->items[i].event->payload.length;
         eg_event_unref(listener->items[i].event);
+    }
+    eg_metrics_add(listener->metrics, EG_METRIC_RECEIVED_LIVE, (int64_t)listener->item_count);
+    eg_metrics_add(listener->metrics, EG_METRIC_RECEIVED_BYTES_LIVE, (int64_t)bytes);
     listener->item_count = 0;
 }
 
@@ -88,8 +93,7 @@ static void answer_wants(const struct eg_listener *listener, struct eg_listened 
 
 static void show_channels(struct eg_listener *listener)
 {
-    eg_metrics_set(listener->metrics, EG_METRIC_PG_CHANNELS,
-                   (int64_t)eg_channel_table_count(listener->status->channels));
+    eg_metrics_set(listener->metrics, EG_METRIC_CHANNELS, (int64_t)eg_channel_table_count(listener->status->channels));
 }
 
 /* Its LISTEN has committed in a live session: it takes the next place, so that no cursor of an earlier LISTEN reaches
@@ -315,7 +319,6 @@ static void notified(void *context, const char *name, const char *payload)
 {
     struct eg_listener *listener = context;
     struct eg_listened *listened = eg_listened_find(listener->channels, name, strlen(name));
-    eg_metrics_add(listener->metrics, EG_METRIC_NOTIFICATIONS, 1);
     if (!listener->live || !listened || listened->state != EG_LISTENED_LISTENED) {
         eg_metrics_add(listener->metrics, EG_METRIC_NOTIFICATIONS_STRAY, 1);
         return;
@@ -328,6 +331,7 @@ static void notified(void *context, const char *name, const char *payload)
         eg_connection_fail(listener->connection, "out of memory for a notification");
         return;
     }
+    event->arrived_us = eg_loop_now_us(listener->loop);
     listener->order->head++;
     atomic_fetch_add_explicit(&listened->channel->events, 1, memory_order_relaxed);
     listener->items[listener->item_count++] =
@@ -468,6 +472,7 @@ struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config
     listener->metrics = metrics;
     listener->sink = sink;
     listener->linger_timer.fire = linger_is_over;
+    eg_metrics_set(metrics, EG_METRIC_PG_UP, 0);
     listener->channels = eg_listened_table_new(workers);
     bool made = listener->channels != NULL;
     for (size_t i = 0; made && i < set->live_count; i++)

@@ -389,6 +389,8 @@ static void go_up(struct eg_log_pager *pager)
         return;
     }
     pager->up = true;
+    eg_metrics_set(pager->metrics, EG_METRIC_PG_UP_PAGES, 1);
+    eg_metrics_add(pager->metrics, EG_METRIC_PG_SESSIONS_PAGES, 1);
     eg_connection_settle(pager->connection);
     pump(pager);
 }
@@ -433,6 +435,7 @@ static void lost(void *context)
     struct eg_log_pager *pager = context;
     struct read *read;
     pager->up = false;
+    eg_metrics_set(pager->metrics, EG_METRIC_PG_UP_PAGES, 0);
     pager->sent_count = 0;
     while ((read = TAILQ_FIRST(&pager->sent))) {
         TAILQ_REMOVE(&pager->sent, read, link);
@@ -444,7 +447,7 @@ static void state(void *context, const char *name, const char *problem)
 {
     struct eg_log_pager *pager = context;
     if (problem && strcmp(name, "WAITING") == 0)
-        eg_metrics_add(pager->metrics, EG_METRIC_PG_FAILURES, 1);
+        eg_metrics_add(pager->metrics, EG_METRIC_PG_FAILURES_PAGES, 1);
 }
 
 static void ignore_notification(void *context, const char *channel, const char *payload)
@@ -513,6 +516,7 @@ struct eg_log_pager *eg_log_pager_new(struct eg_loop *loop, const struct eg_conf
     pager->order = order;
     pager->reader = reader;
     pager->metrics = metrics;
+    eg_metrics_set(metrics, EG_METRIC_PG_UP_PAGES, 0);
     pager->last_waiting = &pager->waiting;
     TAILQ_INIT(&pager->queued);
     TAILQ_INIT(&pager->ahead);

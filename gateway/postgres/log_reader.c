@@ -61,6 +61,9 @@ struct eg_log_reader {
     size_t look_count, looks_now, look_capacity;
     struct eg_feed_item items[ITEMS_PER_PUSH]; /* events on their way to the workers */
     size_t item_count;
+    uint64_t woken_us;         /* when the wake-up came that the next read is to answer; 0: there was none */
+    uint64_t reading_woken_us; /* the same for the read under way, or when that was sent */
+    uint64_t arrived_us;       /* what is counted as the arrival of the events that are read now */
 };
 
 /* --- telling the workers -------------------------------------------------------------------------------------------
@@ -74,12 +77,17 @@ static void tell(const struct eg_log_reader *reader, int worker, struct eg_feed_
 static void push_events(void *context)
 {
     struct eg_log_reader *reader = context;
+    size_t bytes = 0;
     if (reader->item_count == 0)
         return;
     eg_order_store(reader->order);
     reader->sink.feed(reader->sink.context, -1, reader->items, reader->item_count);
-    for (size_t i = 0; i < reader->item_count; i++)
+    for (size_t i = 0; i < reader->item_count; i++) {
+        bytes += reader->items[i].event->payload.length;
         eg_event_unref(reader->items[i].event);
+    }
+    eg_metrics_add(reader->metrics, EG_METRIC_RECEIVED_DURABLE, (int64_t)reader->item_count);
+    eg_metrics_add(reader->metrics, EG_METRIC_RECEIVED_BYTES_DURABLE, (int64_t)bytes);
     reader->item_count = 0;
 }
 
@@ -187,6 +195,8 @@ static void read_now(struct eg_log_reader *reader)
     reader->doubted_now = reader->doubted;
     reader->doubted = false;
     reader->read_ms = eg_loop_now_ms(reader->loop);
+    reader->reading_woken_us = reader->woken_us ? reader->woken_us : eg_loop_now_us(reader->loop);
+    reader->woken_us = 0;
     eg_log_send_tail(reader->connection, reader->order->position);
     eg_connection_sync(reader->connection);
     eg_connection_flush(reader->connection);
@@ -222,6 +232,7 @@ static bool take_row(struct eg_log_reader *reader, const struct eg_log_row *row)
     struct eg_channel *channel;
     if (eg_log_channels_find(reader->channels, row->channel, push_events, reader, &channel) != 0)
         return false;
+    order->appended_us = row->appended_us;
     if (!channel) {
         order->position = row->position;
         return true;
@@ -236,6 +247,7 @@ static bool take_row(struct eg_log_reader *reader, const struct eg_log_row *row)
     struct eg_event *event = eg_event_new_durable(channel, &parts);
     if (!event)
         return false;
+    event->arrived_us = reader->arrived_us;
     order->position = row->position;
     order->head++;
     atomic_fetch_add_explicit(&channel->events, 1, memory_order_relaxed);
@@ -252,6 +264,8 @@ static void show_position(struct eg_log_reader *reader)
     push_events(reader);
     eg_order_set_log(reader->order, reader->order->tag, reader->order->position);
     eg_metrics_set(reader->metrics, EG_METRIC_LOG_POSITION, (int64_t)reader->order->position);
+    if (reader->order->appended_us > 0)
+        eg_metrics_set(reader->metrics, EG_METRIC_LOG_LAST_EVENT, reader->order->appended_us);
     tell(reader, -1, (struct eg_feed_item){.kind = EG_FEED_LOG, .position = reader->order->position});
 }
 
@@ -267,6 +281,7 @@ static void take_rows(struct eg_log_reader *reader, const struct eg_result *resu
     reader->another = !head.mark.data || strcmp(head.mark.data, reader->state.mark) != 0;
     if (reader->another)
         return;
+    reader->arrived_us = reader->reading_woken_us;
     for (size_t i = 1; memory && i < count; i++) {
         eg_log_read_row(result, i, &row);
         memory = row.position <= reader->order->position || take_row(reader, &row); /* own ones came meanwhile */
@@ -326,6 +341,7 @@ bool eg_log_reader_own_row(struct eg_log_reader *reader, const char *mark, const
 {
     if (reader->own_session == 0 || !is_read(reader, mark) || row->position != reader->order->position + 1)
         return false;
+    reader->arrived_us = eg_loop_now_us(reader->loop);
     if (take_row(reader, row))
         return true;
     eg_connection_fail(reader->connection, "out of memory for an event of the log");
@@ -364,8 +380,11 @@ static void notified(void *context, const char *channel, const char *payload)
     (void)payload;
     if (strcmp(channel, "eventgate") != 0)
         return;
-    if (eg_connection_notifier(reader->connection) != reader->own_session || !is_read(reader, reader->own_mark))
-        reader->again = true;
+    if (eg_connection_notifier(reader->connection) == reader->own_session && is_read(reader, reader->own_mark))
+        return;
+    reader->again = true;
+    if (reader->woken_us == 0)
+        reader->woken_us = eg_loop_now_us(reader->loop);
 }
 
 static void drained(void *context)
@@ -380,7 +399,8 @@ static void go_live(struct eg_log_reader *reader)
     reader->step = LIVE;
     reader->prepared = true;
     eg_connection_settle(reader->connection);
-    eg_metrics_set(reader->metrics, EG_METRIC_LOG_READING, 1);
+    eg_metrics_set(reader->metrics, EG_METRIC_PG_UP_READ, 1);
+    eg_metrics_add(reader->metrics, EG_METRIC_PG_SESSIONS_READ, 1);
     eg_set_status_set_reader(reader->order->status, true, "LIVE", NULL);
     read_now(reader);
 }
@@ -443,14 +463,14 @@ static void lost(void *context)
     reader->step = NONE;
     reader->reading = reader->again = false;
     reader->looks_now = 0;
-    eg_metrics_set(reader->metrics, EG_METRIC_LOG_READING, 0);
+    eg_metrics_set(reader->metrics, EG_METRIC_PG_UP_READ, 0);
 }
 
 static void state(void *context, const char *name, const char *problem)
 {
     struct eg_log_reader *reader = context;
     if (problem && strcmp(name, "WAITING") == 0)
-        eg_metrics_add(reader->metrics, EG_METRIC_PG_FAILURES, 1);
+        eg_metrics_add(reader->metrics, EG_METRIC_PG_FAILURES_READ, 1);
     eg_set_status_set_reader(reader->order->status, false, strcmp(name, "READY") == 0 ? "ATTACHING" : name,
                              problem ? problem : "connecting");
 }
@@ -503,6 +523,7 @@ struct eg_log_reader *eg_log_reader_new(struct eg_loop *loop, const struct eg_co
     reader->attached = attached;
     reader->context = context;
     reader->poll.fire = poll_is_due;
+    eg_metrics_set(metrics, EG_METRIC_PG_UP_READ, 0);
     reader->channels = eg_log_channels_new(set, workers, order->status->channels, sink);
     eg_log_settings(set, &reader->settings);
     const struct eg_connection_hooks hooks = {reader, ready,  notified, drained, result,

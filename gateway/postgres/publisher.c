@@ -143,7 +143,7 @@ static void finish_group(struct eg_publisher *publisher)
                         is_passing(&group.error) ? EG_OUTCOME_UNAVAILABLE : EG_OUTCOME_REFUSED, &group.error);
     }
     if (!group.failed)
-        eg_metrics_add(publisher->metrics, EG_METRIC_PUBLISH_TRANSACTIONS, 1);
+        eg_metrics_observe(publisher->metrics, EG_METRIC_PUBLISH_BATCH, group.count, 1);
     else
         eg_log(EG_LOG_WARN, "PostgreSQL refuses to publish", EG_LOG_STR("set", publisher->set->name),
                EG_LOG_INT("items", group.count), EG_LOG_STR("sqlstate", group.error.sqlstate),
@@ -321,7 +321,8 @@ static void prepared(struct eg_publisher *publisher)
     }
     eg_connection_settle(publisher->connection);
     atomic_store(&publisher->admission.up, true);
-    eg_metrics_set(publisher->metrics, EG_METRIC_PG_PUBLISHING, 1);
+    eg_metrics_set(publisher->metrics, EG_METRIC_PG_UP_PUBLISH, 1);
+    eg_metrics_add(publisher->metrics, EG_METRIC_PG_SESSIONS_PUBLISH, 1);
     eg_set_status_set_publisher(publisher->status, true, "READY");
 }
 
@@ -381,7 +382,7 @@ static void end_all(struct eg_publisher *publisher)
 static void lost(void *context)
 {
     struct eg_publisher *publisher = context;
-    eg_metrics_set(publisher->metrics, EG_METRIC_PG_PUBLISHING, 0);
+    eg_metrics_set(publisher->metrics, EG_METRIC_PG_UP_PUBLISH, 0);
     end_all(publisher);
 }
 
@@ -389,7 +390,7 @@ static void state(void *context, const char *name, const char *problem)
 {
     struct eg_publisher *publisher = context;
     if (problem && strcmp(name, "WAITING") == 0)
-        eg_metrics_add(publisher->metrics, EG_METRIC_PG_FAILURES, 1);
+        eg_metrics_add(publisher->metrics, EG_METRIC_PG_FAILURES_PUBLISH, 1);
     eg_set_status_set_publisher(publisher->status, false, strcmp(name, "READY") == 0 ? "PREPARING" : name);
 }
 
@@ -420,6 +421,8 @@ struct eg_publisher *eg_publisher_new(struct eg_loop *loop, const struct eg_conf
     publisher->last = &publisher->first;
     publisher->loop = loop;
     publisher->pump.run = pump;
+    eg_metrics_set(metrics, EG_METRIC_PG_UP_PUBLISH, 0);
+    eg_metrics_set(metrics, EG_METRIC_PUBLISH_QUEUE_LIMIT, set->publish_queue);
     publisher->connection = eg_connection_new(loop, set, "publish", &hooks);
     if (publisher->connection)
         return publisher;

@@ -159,8 +159,10 @@ static void settle(struct eg_revocation_reader *reader)
 {
     if (reader->whole || reader->any)
         reader->sink.told(reader->sink.context, reader->whole);
-    if (reader->whole)
-        eg_metrics_set(reader->metrics, EG_METRIC_REVOCATIONS_READING, 1);
+    if (reader->whole) {
+        eg_metrics_set(reader->metrics, EG_METRIC_PG_UP_REVOCATIONS, 1);
+        eg_metrics_add(reader->metrics, EG_METRIC_PG_SESSIONS_REVOCATIONS, 1);
+    }
     reader->whole = reader->any = false;
     eg_connection_settle(reader->connection);
     if (eg_timer_set(reader->loop, &reader->poll, eg_loop_now_ms(reader->loop) + POLL_MS) != 0)
@@ -210,14 +212,14 @@ static void lost(void *context)
     reader->listening = reader->reading = reader->again = reader->any = false;
     reader->file = reader->version = 0;
     eg_timer_cancel(reader->loop, &reader->poll);
-    eg_metrics_set(reader->metrics, EG_METRIC_REVOCATIONS_READING, 0);
+    eg_metrics_set(reader->metrics, EG_METRIC_PG_UP_REVOCATIONS, 0);
 }
 
 static void state(void *context, const char *name, const char *problem)
 {
     const struct eg_revocation_reader *reader = context;
     if (problem && strcmp(name, "WAITING") == 0)
-        eg_metrics_add(reader->metrics, EG_METRIC_PG_FAILURES, 1);
+        eg_metrics_add(reader->metrics, EG_METRIC_PG_FAILURES_REVOCATIONS, 1);
 }
 
 struct eg_revocation_reader *eg_revocation_reader_new(struct eg_loop *loop, const struct eg_config_set *set,
@@ -231,6 +233,7 @@ struct eg_revocation_reader *eg_revocation_reader_new(struct eg_loop *loop, cons
     reader->metrics = metrics;
     reader->sink = sink;
     reader->poll.fire = poll_is_due;
+    eg_metrics_set(metrics, EG_METRIC_PG_UP_REVOCATIONS, 0);
     eg_log_settings(set, &reader->settings);
     const struct eg_connection_hooks hooks = {reader, ready,  notified, drained, result,
                                               ignore, ignore, lost,     state,   reader->settings.data};

@@ -21,6 +21,7 @@ struct eg_event {
     _Atomic uint32_t references;
     struct eg_channel *channel; /* a reference */
     bool durable;               /* a row of the log; else live */
+    uint64_t arrived_us;        /* monotonic, of the turn in which the wake-up came that brought it; 0: not known */
     uint64_t place;             /* in the journal; counts up by one on a gateway, through all epochs of the set; 0: read
                                    from the log for those who are behind the journal */
     struct eg_cursor

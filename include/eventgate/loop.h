@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 
 #include "eventgate/common.h"
+#include "eventgate/metrics.h"
 
 struct eg_loop;
 
@@ -59,8 +60,9 @@ void eg_loop_defer(struct eg_loop *loop, struct eg_deferred *deferred);
 /* Makes the next wait return at once: there is more to do. */
 void eg_loop_again(struct eg_loop *loop);
 
-/* Monotonic ms, read once a turn (after the wait). */
+/* Monotonic ms and µs, read once a turn (after the wait). */
 uint64_t eg_loop_now_ms(const struct eg_loop *loop);
+uint64_t eg_loop_now_us(const struct eg_loop *loop);
 
 /* Runs until eg_loop_stop(). */
 void eg_loop_run(struct eg_loop *loop);
@@ -75,13 +77,12 @@ void eg_loop_stop(struct eg_loop *loop);
 /* Has eg_loop_stop() been called? It may still be in its last turn. Any thread. */
 bool eg_loop_is_stopped(const struct eg_loop *loop);
 
-/* Turns so far, and how long the last and the longest took without the waiting, in µs. Any thread. */
-struct eg_loop_stats {
-    uint64_t turns;
-    uint64_t last_us;
-    uint64_t longest_us;
-};
-struct eg_loop_stats eg_loop_stats(const struct eg_loop *loop);
+/* Turns so far. Any thread. */
+uint64_t eg_loop_turns(const struct eg_loop *loop);
+
+/* From now on counts in `metrics`, which must outlive the loop's last turn: how long each turn takes without the
+ * waiting, in the histogram `turn`, and how much later than it was due each timer fires, in `delay`. Before it runs. */
+void eg_loop_measure(struct eg_loop *loop, struct eg_metrics *metrics, enum eg_metric turn, enum eg_metric delay);
 
 /* Monotonic clock, ms and µs; wall clock, µs since 1970. Any thread. */
 uint64_t eg_monotonic_ms(void);

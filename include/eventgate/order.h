@@ -18,7 +18,8 @@ struct eg_order {
     struct eg_epoch epoch;
     uint64_t head; /* the last place given out */
     char tag[EG_CURSOR_TAG_MAX + 1];
-    uint64_t position; /* up to which the log has been read */
+    uint64_t position;   /* up to which the log has been read */
+    int64_t appended_us; /* when the last of these events was appended: wall clock, µs since 1970; 0: none yet */
 };
 
 /* `status` is borrowed. */

@@ -22,6 +22,7 @@ struct MHD_Response;
 struct eg_server;
 struct eg_policy;
 struct eg_grants;
+struct eg_metrics;
 
 enum eg_method { EG_METHOD_GET, EG_METHOD_HEAD, EG_METHOD_POST, EG_METHOD_OPTIONS, EG_METHOD_OTHER };
 
@@ -131,6 +132,9 @@ const char *eg_exchange_header(struct eg_exchange *exchange, const char *name);
 
 /* Appends all of that name, in their order, joined by commas (RFC 9110 section 5.3). Returns whether there is any. */
 bool eg_exchange_header_list(struct eg_exchange *exchange, const char *name, struct eg_buffer *list);
+
+/* Where to count what becomes of it. */
+struct eg_metrics *eg_exchange_metrics(const struct eg_exchange *exchange);
 
 /* What is configured, as of now. */
 const struct eg_settings *eg_exchange_settings(const struct eg_exchange *exchange);

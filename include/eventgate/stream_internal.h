@@ -24,6 +24,7 @@ struct eg_stream {
     size_t offset;         /* bytes of the entry at subscriber.next that are out */
     struct eg_event *half; /* with offset > 0: a reference to that entry's event, which may leave the journal */
     uint64_t moved_ms;     /* when the socket last took something */
+    uint64_t prompt_us;    /* what has arrived since then could be sent at once: its delay is ours, not the client's */
     struct eg_stream_note note;
     struct eg_catchup catchup;
     enum eg_gap_reason log_gap_reason;
@@ -50,6 +51,8 @@ static inline struct eg_worker *eg_stream_worker(const struct eg_stream *stream)
 enum eg_sent eg_stream_after_error(int error);
 /* Counts what the socket took. */
 void eg_stream_count_sent(struct eg_stream *stream, size_t bytes, size_t frames);
+/* Counts how long that took, from the arrival of the oldest of these events on. */
+void eg_stream_count_time(struct eg_stream *stream, uint64_t arrived_us, size_t frames);
 
 /* stream_words.c: each makes the stream's note; it must have none, and no half-sent frame. False: out of memory. */
 

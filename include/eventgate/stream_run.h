@@ -34,11 +34,12 @@ struct eg_stream_need {
 /* What of a run a wire has taken. */
 struct eg_stream_sent {
     size_t bytes;
-    size_t frames;     /* how many are out to their end */
-    uint64_t last;     /* with frames > 0: the place of the last of these */
-    bool all;          /* so are all of the run */
-    uint64_t half;     /* with half_bytes > 0: the place of the frame that isn't */
-    size_t half_bytes; /* of it, now; what was out before doesn't count */
+    size_t frames;       /* how many are out to their end */
+    uint64_t arrived_us; /* with frames > 0: when the first of their events arrived */
+    uint64_t last;       /* with frames > 0: the place of the last of these */
+    bool all;            /* so are all of the run */
+    uint64_t half;       /* with half_bytes > 0: the place of the frame that isn't */
+    size_t half_bytes;   /* of it, now; what was out before doesn't count */
 };
 
 /* NULL: out of memory. */

@@ -9,6 +9,7 @@
 #include <sys/queue.h>
 
 #include "eventgate/config.h"
+#include "eventgate/delivery_times.h"
 #include "eventgate/feed.h"
 #include "eventgate/journal.h"
 #include "eventgate/log_page.h"
@@ -85,6 +86,8 @@ struct eg_worker_set {
     uint64_t looked;                   /* the last look at the log that was answered */
     uint64_t appended_bytes;           /* to the journal, since the start */
     int64_t shown_events, shown_bytes; /* what the journal's gauges have been told */
+    int64_t shown_events_fill, shown_bytes_fill;
+    struct eg_delivery_times delivery_times;
     TAILQ_HEAD(, eg_subscription) pending;
     LIST_HEAD(, eg_poll) polls;
 };

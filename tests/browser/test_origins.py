@@ -81,4 +81,4 @@ def test_a_refused_origin_gets_nothing(guarded, visit, other_origin, postgres, c
     assert post(client)["status"] == 0
     assert client.of("open") == client.of("message") == client.of("cursor") == []
     assert gateway.get("/metrics", Authorization=f"Bearer {token(admin=True)}").text().count(
-        'eventgate_published_total{set="default",result="committed"} 0') == 1
+        'eventgate_published_total{set="default",kind="live",result="committed"} 0') == 1

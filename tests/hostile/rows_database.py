@@ -76,7 +76,7 @@ def crashed(scene):
     scene.start()
     scene.postgres.stop(signal.SIGQUIT)
     scene.gateway.wait_unready()
-    until(lambda: scene.metric("eventgate_log_appending") == 0, "the appending connection is known to be lost")
+    until(lambda: scene.metric('eventgate_postgres_up{connection="append"}') == 0, "the appending connection is known to be lost")
     scene.refused(scene.gateway.publish(scene.durable, "1"), 503, "database-away")
     scene.postgres.start()
     scene.gateway.wait_ready()
@@ -161,7 +161,7 @@ def two_sets(scene, bad):
 
 def scene_ready(gateway):
     sets = {one["name"]: one for one in gateway.get("/sets").json()["sets"]}
-    return sets["good"]["listening"] and gateway.metric('eventgate_log_appending{set="good"}') == 1
+    return sets["good"]["listening"] and gateway.metric('eventgate_postgres_up{set="good",connection="append"}') == 1
 
 
 def bad_set_is_told_of(scene, told):
@@ -459,7 +459,7 @@ def outcome_unknown(scene):
     posting = scene.connect(gateway)
     proxy.stall()
     posting.request("POST", f"/channels/{scene.durable}", "1", Idempotency_Key="payment 7")
-    until(lambda: gateway.metric("eventgate_append_queue_items") == 1, "the POST waits")
+    until(lambda: gateway.metric('eventgate_publish_queue_items{kind="durable"}') == 1, "the POST waits")
     proxy.cut()
     proxy.flow()
     assert posting.response().problem()[0] in ("outcome-unknown", "database-away")

@@ -193,9 +193,9 @@ def reset_while_committing(scene):
                            conninfo=f"host=127.0.0.1 port={proxy.port} user=postgres dbname=postgres").wait_ready()
     proxy.stall()
     leaving = Connection(gateway.address).request("POST", f"/channels/{scene.durable}", "1")
-    until(lambda: gateway.metric("eventgate_append_queue_items") == 1, "the first waits")
+    until(lambda: gateway.metric('eventgate_publish_queue_items{kind="durable"}') == 1, "the first waits")
     staying = scene.connect(gateway).request("POST", f"/channels/{scene.durable}", "2")
-    until(lambda: gateway.metric("eventgate_append_queue_items") == 2, "both wait")
+    until(lambda: gateway.metric('eventgate_publish_queue_items{kind="durable"}') == 2, "both wait")
     leaving.reset()
     proxy.flow()
     assert staying.response().status == 201

@@ -142,7 +142,7 @@ class Scene:
         return self.gateway.metric(name)
 
     def sessions(self):
-        return self.metric("eventgate_postgres_listen_sessions_total")
+        return self.metric('eventgate_postgres_sessions_total{connection="listen"}')
 
     def refused(self, answer, status, name):
         assert answer.status == status and answer.problem()[0] == name, answer

@@ -40,14 +40,14 @@ def test_metrics_count(start_gateway, postgres, channel):
             gateway.publish(channel, str(n))
         sse.events(5)
         ndjson.events(5)
-        until(lambda: gateway.metric("eventgate_deliveries_total") == 10, "ten deliveries are counted")
+        until(lambda: gateway.metric("eventgate_events_sent_total") == 10, "ten deliveries are counted")
         metrics = gateway.metrics()
     assert metrics['eventgate_streams{transport="sse"}'] == metrics['eventgate_streams{transport="ndjson"}'] == 1
-    assert metrics['eventgate_notifications_total{set="default"}'] == 5
-    assert metrics['eventgate_published_total{set="default",result="committed"}'] == 5
-    assert metrics['eventgate_postgres_listening{set="default"}'] == 1
+    assert metrics['eventgate_events_received_total{set="default",kind="live"}'] == 5
+    assert metrics['eventgate_published_total{set="default",kind="live",result="committed"}'] == 5
+    assert metrics['eventgate_postgres_up{set="default",connection="listen"}'] == 1
     assert metrics['eventgate_channels{set="default"}'] == 1
-    assert metrics["eventgate_resident_memory_bytes"] > 1_000_000
+    assert metrics["process_resident_memory_bytes"] > 1_000_000
 
 
 def test_channels_lists_what_is_listened_to(gateway, channel):

@@ -357,7 +357,7 @@ def test_options_of_single_posts_are_refused_for_a_batch(durable_gateway, durabl
 def test_database_away_is_503_with_retry_after(start_gateway, fragile_postgres, durable_channel):
     gateway = start_gateway(database=fragile_postgres, durable="d/**").wait_ready()
     fragile_postgres.stop(signal.SIGQUIT)
-    until(lambda: gateway.metric("eventgate_log_appending") == 0, "the appending connection is known to be lost")
+    until(lambda: gateway.metric('eventgate_postgres_up{connection="append"}') == 0, "the appending connection is known to be lost")
     gateway.wait_unready()
     answer = gateway.publish(durable_channel, "1")
     refused(answer, 503, "database-away")
@@ -391,7 +391,7 @@ def test_a_repeat_after_an_unknown_outcome_is_published_once(start_gateway, make
             else:
                 acknowledged[n] = answer.json()["id"]
         sent += 50
-        until(lambda: gateway.metric("eventgate_log_appending") == 1, "the appending connection is back")
+        until(lambda: gateway.metric('eventgate_postgres_up{connection="append"}') == 1, "the appending connection is back")
     for n in range(sent):
         again = until(lambda n=n: is_201(gateway.publish(durable_channel, str(n), Idempotency_Key=f"key {n}")), "it is published")
         assert acknowledged.setdefault(n, again.json()["id"]) == again.json()["id"]
@@ -408,7 +408,7 @@ def test_a_batch_of_unknown_outcome_can_be_sent_again(start_gateway, make_proxy,
     proxy.stall()
     with Connection(gateway.address) as connection:
         connection.request("POST", "/events", body, **JSON)
-        until(lambda: gateway.metric("eventgate_append_queue_items") == 1, "it waits")
+        until(lambda: gateway.metric('eventgate_publish_queue_items{kind="durable"}') == 1, "it waits")
         proxy.cut()
         sentence = refused(connection.response(), 503, "outcome-unknown")
     assert '"key"' in sentence and "live ones were not" in sentence
@@ -432,7 +432,7 @@ def test_full_queue_is_503(start_gateway, make_proxy, postgres, durable_gateway,
                             database=over_tcp(proxy)).wait_ready()
     proxy.stall()
     waiting = [Connection(gateway.address).request("POST", f"/channels/{durable_channel}", str(n)) for n in range(10)]
-    until(lambda: gateway.metric("eventgate_append_queue_items") == 10, "ten items wait")
+    until(lambda: gateway.metric('eventgate_publish_queue_items{kind="durable"}') == 10, "ten items wait")
     refused(gateway.publish(durable_channel, "one too many"), 503, "overloaded")
     proxy.flow()
     assert [connection.response().status for connection in waiting] == [201] * 10
@@ -449,12 +449,12 @@ def test_a_client_may_leave_while_its_batch_waits(start_gateway, make_proxy, pos
     proxy.stall()
     with Connection(gateway.address) as leaving:
         leaving.request("POST", "/events", batch((durable_channel, 1), (channel, "live")), **JSON)
-        until(lambda: gateway.metric("eventgate_append_queue_items") == 1, "it waits")
+        until(lambda: gateway.metric('eventgate_publish_queue_items{kind="durable"}') == 1, "it waits")
         leaving.reset()
     proxy.flow()
     assert listener.take(1) == [(channel, "live")], "what was submitted is published"
     assert log(postgres, durable_channel) == ["1"]
-    until(lambda: gateway.metric("eventgate_append_queue_items") == 0, "nothing is left over")
+    until(lambda: gateway.metric('eventgate_publish_queue_items{kind="durable"}') == 0, "nothing is left over")
 
 
 def test_a_drain_finishes_what_waits(start_gateway, make_proxy, postgres, durable_gateway, durable_channel, channel):
@@ -463,7 +463,7 @@ def test_a_drain_finishes_what_waits(start_gateway, make_proxy, postgres, durabl
     proxy.stall()
     with Connection(gateway.address) as waiting:
         waiting.request("POST", "/events", batch((durable_channel, 1), (channel, "live")), **JSON)
-        until(lambda: gateway.metric("eventgate_append_queue_items") == 1, "it waits")
+        until(lambda: gateway.metric('eventgate_publish_queue_items{kind="durable"}') == 1, "it waits")
         gateway.process.send_signal(signal.SIGTERM)
         gateway.wait_log("draining")
         proxy.flow()
@@ -478,7 +478,7 @@ def test_the_end_comes_while_a_batch_waits(start_gateway, make_proxy, postgres, 
     proxy.stall()
     with Connection(gateway.address) as waiting:
         waiting.request("POST", "/events", batch((durable_channel, 1), (channel, "live")), **JSON)
-        until(lambda: gateway.metric("eventgate_append_queue_items") == 1, "it waits")
+        until(lambda: gateway.metric('eventgate_publish_queue_items{kind="durable"}') == 1, "it waits")
         assert gateway.stop() == 0
 
 
@@ -536,7 +536,7 @@ def test_results_are_counted(start_gateway, postgres, durable_channel):
     for body, key in (("1", "a"), ("1", "a"), ("2", "a"), ("3", None)):
         gateway.publish(durable_channel, body, Idempotency_Key=key)
     post_batch(gateway, batch((durable_channel, 1, {"key": "b"}), (durable_channel, 2, {"key": "a"})))
-    results = {result: gateway.metric(f'eventgate_appended_total{{set="default",result="{result}"}}')
+    results = {result: gateway.metric(f'eventgate_published_total{{kind="durable",result="{result}"}}')
                for result in ("committed", "replayed", "conflict", "withheld")}
     assert results == {"committed": 2, "replayed": 1, "conflict": 2, "withheld": 1}
-    assert gateway.metric("eventgate_append_transactions_total") >= 4
+    assert gateway.metric('eventgate_publish_batch_items_count{kind="durable"}') >= 4

@@ -45,7 +45,7 @@ def test_a_channel_that_the_encoding_lacks_is_refused_and_no_stream_gets_a_gap(s
         latin1.notify("t/é", '"ü"')
         event = stream.event().json()
         assert (event["channel"], event["data"]) == ("t/é", "ü")
-    assert gateway.metric("eventgate_postgres_listen_sessions_total") == 1
+    assert gateway.metric('eventgate_postgres_sessions_total{connection="listen"}') == 1
 
 
 def test_what_the_encoding_lacks_is_refused_to_publishers_alone(start_gateway, latin1):

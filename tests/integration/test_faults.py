@@ -44,7 +44,7 @@ def over_tcp(proxy):
 
 
 def sessions(gateway):
-    return gateway.metric("eventgate_postgres_listen_sessions_total")
+    return gateway.metric('eventgate_postgres_sessions_total{connection="listen"}')
 
 
 def test_absent_at_start(start_gateway, fragile_postgres, channel):

@@ -209,7 +209,7 @@ def test_expect_100_continue(gateway, listener, channel):
 def test_database_away_is_503_with_retry_after(start_gateway, fragile_postgres, channel):
     gateway = start_gateway(database=fragile_postgres).wait_ready()
     fragile_postgres.stop(signal.SIGQUIT)
-    until(lambda: gateway.metric("eventgate_postgres_publishing") == 0, "the publishing connection is known to be lost")
+    until(lambda: gateway.metric('eventgate_postgres_up{connection="publish"}') == 0, "the publishing connection is known to be lost")
     answer = gateway.publish(channel, "1")
     assert answer.status == 503 and int(answer.header("retry-after")) > 0
     assert answer.problem()[0] == "database-away"
@@ -231,7 +231,7 @@ def test_every_acknowledged_event_arrives_although_the_connection_is_lost(start_
             statuses = [connection.response().status for _ in range(50)]
         assert set(statuses) <= {202, 503}, statuses
         acknowledged += [str(sent - 50 + n) for n, status in enumerate(statuses) if status == 202]
-        until(lambda: gateway.metric("eventgate_postgres_publishing") == 1, "the publishing connection is back")
+        until(lambda: gateway.metric('eventgate_postgres_up{connection="publish"}') == 1, "the publishing connection is back")
     assert gateway.publish(channel, "end").status == 202
     arrived = []
     while not arrived or arrived[-1] != "end":

@@ -68,7 +68,7 @@ def test_slow_readers_are_told_and_memory_stays_flat(start_gateway, postgres, ch
             follower.read_up_to(total - 1)
             assert follower.gaps and set(follower.gaps) <= {"slow", "retention"}
         closed = sum(follower.closed for follower in [*slow, quick])
-        until(lambda: gateway.metric("eventgate_half_sent_closed_total") == closed, "each closing is counted")
+        until(lambda: gateway.metric("eventgate_stuck_streams_closed_total") == closed, "each closing is counted")
     finally:
         for follower in [*slow, quick]:
             follower.stream.close()

@@ -265,7 +265,7 @@ def test_a_drain_completes_a_half_sent_event(start_gateway, postgres, channel, f
     with block(gateway, postgres, channel, version, form) as connection:
         gateway.process.send_signal(signal.SIGTERM)
         gateway.wait_log("draining")
-        sent = gateway.metric("eventgate_stream_sent_bytes_total")
+        sent = gateway.metric("eventgate_sent_bytes_total")
         found, ends = frames(connection.rest(), form, version)
     assert sent < ends[-1] and sent not in ends, "an event is half sent when the drain begins"
     later = [frame for frame, end in zip(found, ends) if end > sent]
@@ -337,7 +337,7 @@ class Audience:
         return self.count >= 5000
 
     def stuck_was_let_go(self):
-        return self.gateway.metric("eventgate_half_sent_closed_total") == 1
+        return self.gateway.metric("eventgate_stuck_streams_closed_total") == 1
 
     def assert_let_go(self):
         """Nothing of the stuck reader is left, and it can tell that an event was cut."""

@@ -351,7 +351,7 @@ def test_plain_and_tls_side_by_side(start_gateway, own_certificate, channel):
         assert call(("127.0.0.1", port), "POST", f"/channels/{channel}", "1", tls=own_certificate.context()).status == 202
         assert gateway.publish(channel, "2").status == 202
         assert [stream.event().data for stream in (plain, plain, secure, secure)] == [1, 2, 1, 2]
-    assert gateway.metric("eventgate_tls_certificate_not_after_seconds") > 1e9
+    assert gateway.metric("eventgate_tls_certificate_expiry_timestamp_seconds") > 1e9
 
 
 # --- nothing goes past it

@@ -102,8 +102,7 @@ class World:
         def left():
             metrics = self.gateway.metrics()
             held = {name: value for name, value in metrics.items()
-                    if name.startswith(("eventgate_streams", "eventgate_publish_queue_items",
-                                        "eventgate_append_queue_items", "eventgate_log_catching_up",
+                    if name.startswith(("eventgate_streams", "eventgate_publish_queue_items", "eventgate_log_catching_up",
                                         "eventgate_log_pages_waiting")) and value != 0}
             if metrics["eventgate_connections"] != 1:  # the one that asks
                 held["eventgate_connections"] = metrics["eventgate_connections"]

@@ -27,16 +27,29 @@ static void it_has_the_next_partition_made(void **state)
     struct eg_config *config = postgres_config("postgres", "live", "durable = a\n");
     struct eg_loop *loop = eg_loop_new();
     struct eg_metrics *metrics = eg_metrics_new("unit");
-    struct eg_log_keeper *keeper = eg_log_keeper_new(loop, &config->sets[0], metrics);
+    struct eg_set_status status;
+    struct eg_order order;
+    assert_int_equal(eg_set_status_init(&status), 0);
+    eg_order_init(&order, &config->sets[0], &status);
+    struct eg_log_keeper *keeper = eg_log_keeper_new(loop, &config->sets[0], &order, metrics);
     assert_non_null(keeper);
     uint64_t end_ms = eg_monotonic_ms() + 20000;
     while (!asked("SELECT count(*) >= 2 FROM pg_inherits WHERE inhparent = 'eventgate.log'::regclass")) {
         eg_loop_turn(loop, 50);
         assert_true(eg_monotonic_ms() < end_ms);
     }
-    while (eg_metrics_sum(EG_METRIC_LOG_MAINTAINED) == 0)
+    while (eg_metrics_sum(EG_METRIC_LOG_PARTITIONS) == 0)
         eg_loop_turn(loop, 50);
+    assert_true(eg_metrics_sum(EG_METRIC_LOG_MAINTAINED) > eg_wall_us() - 60000000);
+    assert_int_equal(eg_metrics_sum(EG_METRIC_LOG_MADE), 1);
+    assert_int_equal(eg_metrics_sum(EG_METRIC_PG_UP_KEEP), 1);
+    assert_int_equal(eg_metrics_sum(EG_METRIC_LOG_HEAD), 1);
+    assert_int_equal(eg_metrics_sum(EG_METRIC_LOG_OLDEST), 1);
+    assert_int_equal(eg_metrics_sum(EG_METRIC_LOG_PARTITIONS), 2);
+    assert_true(eg_metrics_sum(EG_METRIC_LOG_SIZE) >= 8192);
+    assert_true(eg_metrics_sum(EG_METRIC_LOG_OLDEST_TIME) > eg_wall_us() - 60000000);
     eg_log_keeper_free(keeper);
+    eg_set_status_done(&status);
     eg_metrics_free(metrics);
     eg_loop_free(loop);
     eg_config_free(config);

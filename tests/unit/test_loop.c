@@ -340,15 +340,50 @@ static void time_stands_still_within_a_turn_and_goes_on_with_the_next(void **sta
     assert_true(eg_wall_us() > INT64_C(1700000000) * 1000000);
 }
 
-static void turns_are_counted(void **state)
+static int64_t observed(enum eg_metric histogram)
 {
+    int64_t count = 0;
+    for (unsigned i = 0; i <= EG_HISTOGRAM_BOUNDS; i++)
+        count += eg_metrics_sum(histogram + (enum eg_metric)i);
+    return count;
+}
+
+static int64_t observed_us(enum eg_metric histogram)
+{
+    return eg_metrics_sum(histogram + (enum eg_metric)(EG_HISTOGRAM_NUMBERS - 1));
+}
+
+static void take_five_ms(struct eg_timer *timer)
+{
+    uint64_t end_us = eg_monotonic_us() + 5000;
+    (void)timer;
+    while (eg_monotonic_us() < end_us)
+        ;
+}
+
+static void turns_and_late_timers_are_measured(void **state)
+{
+    struct eg_metrics *metrics = eg_metrics_new(NULL);
+    struct eg_timer first = {.fire = take_five_ms}, late = {.fire = take_five_ms};
     (void)state;
-    struct eg_loop_stats before = eg_loop_stats(loop);
     eg_loop_turn(loop, 0);
+    assert_int_equal(observed(EG_METRIC_TURN_WORKER), 0);
+    eg_loop_measure(loop, metrics, EG_METRIC_TURN_WORKER, EG_METRIC_DELAY_WORKER);
     eg_loop_turn(loop, 0);
-    struct eg_loop_stats after = eg_loop_stats(loop);
-    assert_int_equal(after.turns, before.turns + 2);
-    assert_true(after.longest_us >= after.last_us);
+    assert_int_equal(observed(EG_METRIC_TURN_WORKER), 1);
+    assert_int_equal(observed(EG_METRIC_DELAY_WORKER), 0);
+    assert_int_equal(eg_timer_set(loop, &first, eg_loop_now_ms(loop)), 0);
+    assert_int_equal(eg_timer_set(loop, &late, eg_loop_now_ms(loop) + 1), 0);
+    uint64_t due_us = (eg_loop_now_ms(loop) + 1) * 1000;
+    take_five_ms(NULL);
+    eg_loop_turn(loop, 0); /* at least 4 ms too late for the second one */
+    assert_int_equal(observed(EG_METRIC_TURN_WORKER), 2);
+    assert_true(observed_us(EG_METRIC_TURN_WORKER) >= 10000);
+    assert_int_equal(observed(EG_METRIC_DELAY_WORKER), 2);
+    assert_true(observed_us(EG_METRIC_DELAY_WORKER) >= (int64_t)(eg_loop_now_us(loop) - due_us) / 1000 * 1000);
+    assert_true(observed_us(EG_METRIC_DELAY_WORKER) >= 4000);
+    eg_loop_measure(loop, NULL, 0, 0);
+    eg_metrics_free(metrics);
 }
 
 /* --- other threads ----------------------------------------------------------------------------------------------- */
@@ -453,10 +488,14 @@ static void a_callback_may_stop_a_loop_and_wait_for_it(void **state)
 
 static void a_stop_before_the_run_is_kept(void **state)
 {
+    struct eg_metrics *metrics = eg_metrics_new(NULL);
     (void)state;
+    eg_loop_measure(loop, metrics, EG_METRIC_TURN_WORKER, EG_METRIC_DELAY_WORKER);
     eg_loop_stop(loop);
     eg_loop_run(loop);
-    assert_int_equal(eg_loop_stats(loop).turns, 0);
+    assert_int_equal(observed(EG_METRIC_TURN_WORKER), 0);
+    eg_loop_measure(loop, NULL, 0, 0);
+    eg_metrics_free(metrics);
 }
 
 static void freeing_nothing(void **state)
@@ -481,7 +520,7 @@ int main(void)
         IN_LOOP(a_turn_is_ready_then_timers_then_hook_then_deferred),
         IN_LOOP(again_makes_the_next_turn_start_at_once),
         IN_LOOP(time_stands_still_within_a_turn_and_goes_on_with_the_next),
-        IN_LOOP(turns_are_counted),
+        IN_LOOP(turns_and_late_timers_are_measured),
         IN_LOOP(no_wake_is_lost),
         IN_LOOP(wakes_before_a_turn_are_one),
         IN_LOOP(a_loop_that_a_callback_has_woken_wakes_when_that_returns),

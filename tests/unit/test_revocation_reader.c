@@ -104,7 +104,7 @@ static void tells_all_that_there_are_and_then_each_new_one(void **state)
     assert_int_equal(seen->count, 1);
     assert_string_equal(seen->told[0].subject, "alice");
     assert_int_equal(seen->told[0].before_us, INT64_C(1769860800250000));
-    assert_int_equal(eg_metrics_sum(EG_METRIC_REVOCATIONS_READING), 1);
+    assert_int_equal(eg_metrics_sum(EG_METRIC_PG_UP_REVOCATIONS), 1);
     postgres_run("postgres", "SELECT eventgate.revoke('bob \xc3\xbc', 'infinity')");
     await(seen);
     assert_string_equal(last(seen)->subject, "bob \xc3\xbc");
@@ -246,7 +246,7 @@ static void waits_for_a_database_without_the_table(void **state)
     postgres_run("postgres", "DROP TABLE eventgate.revocation CASCADE");
     struct seen *seen = open_reader();
     uint64_t end_ms = eg_monotonic_ms() + 20000;
-    while (eg_metrics_sum(EG_METRIC_PG_FAILURES) == 0) {
+    while (eg_metrics_sum(EG_METRIC_PG_FAILURES_REVOCATIONS) == 0) {
         eg_loop_turn(seen->loop, 50);
         assert_true(eg_monotonic_ms() < end_ms);
     }

@@ -160,8 +160,12 @@ class Gateway:
         return {k: float(v) for k, v in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
     def metric(self, name):
-        """The sum over all labels, or the one row whose labels are given."""
-        return sum(v for k, v in self.metrics().items() if k == name or k.startswith(name + "{"))
+        """The sum over all rows of that name that have the labels that are given: name{label="value"}."""
+        name, *labels = re.findall(r'^\w+|\w+="[^"]*"', name)
+        rows = [value for row, value in self.metrics().items()
+                if row.split("{")[0] == name and set(labels) <= set(re.findall(r'\w+="[^"]*"', row))]
+        assert rows, f"no metric {name} {labels}"
+        return sum(rows)
 
     def resident_bytes(self):
         with open(f"/proc/{self.pid}/statm") as statm:

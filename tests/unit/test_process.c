@@ -1,0 +1,51 @@
+/* What the kernel says of this very process. */
+#include "eventgate/process.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void it_tells_memory_descriptors_and_time(void **state)
+{
+    enum { OPENED = 100, BYTES = 64 << 20 };
+    struct eg_metrics *metrics = eg_metrics_new(NULL);
+    struct rlimit limit;
+    int opened[OPENED];
+    (void)state;
+    eg_process_measure(metrics, 1234000000);
+    int64_t memory = eg_metrics_sum(EG_METRIC_MEMORY), descriptors = eg_metrics_sum(EG_METRIC_OPEN_FDS),
+            processor_us = eg_metrics_sum(EG_METRIC_CPU);
+    assert_true(memory > 1000000 && eg_metrics_sum(EG_METRIC_VIRTUAL_MEMORY) > memory);
+    assert_true(descriptors >= 3 && processor_us > 0);
+    assert_int_equal(eg_metrics_sum(EG_METRIC_START_TIME), 1234000000);
+    assert_int_equal(eg_metrics_sum(EG_METRIC_BUILD), 1);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(eg_metrics_sum(EG_METRIC_MAX_FDS), limit.rlim_cur);
+    volatile char *used = malloc(BYTES);
+    assert_non_null(used);
+    memset((void *)(uintptr_t)used, 1, BYTES);
+    for (int i = 0; i < OPENED; i++)
+        assert_true((opened[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
+    eg_process_measure(metrics, 1234000000);
+    assert_true(eg_metrics_sum(EG_METRIC_MEMORY) > memory + BYTES / 2);
+    assert_int_equal(eg_metrics_sum(EG_METRIC_OPEN_FDS), descriptors + OPENED);
+    assert_true(eg_metrics_sum(EG_METRIC_CPU) > processor_us);
+    for (int i = 0; i < OPENED; i++)
+        close(opened[i]);
+    free((void *)(uintptr_t)used);
+    eg_metrics_free(metrics);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_tells_memory_descriptors_and_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
