@@ -143,20 +143,13 @@ static bool verify_ecdsa(const struct eg_token_key *key, struct eg_bytes text, s
     return good;
 }
 
-static bool out_of_memory(void)
-{
-    for (unsigned long error = ERR_get_error(); error; error = ERR_get_error())
-        if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE)
-            return true;
-    return false;
-}
-
 static enum eg_token_fault check_signature(struct verification *verification, const struct header *header,
                                            cjose_jws_t *jws, struct eg_bytes signature)
 {
     const struct eg_keyring *keyring = verification->rules->keyring;
     bool exact = header->kid && has_kid(keyring, header->kid);
     enum eg_token_fault fault = EG_TOKEN_UNKNOWN_KEY;
+    eg_token_memory_begin();
     for (size_t i = 0; i < keyring->count; i++) {
         const struct eg_token_key *key = &keyring->keys[i];
         if (!is_meant(key, header, exact))
@@ -172,7 +165,7 @@ static enum eg_token_fault check_signature(struct verification *verification, co
                     : cjose_jws_verify(jws, key->jwk, NULL))
             return EG_TOKEN_GOOD;
     }
-    return out_of_memory() ? EG_TOKEN_OUT_OF_MEMORY : fault;
+    return eg_token_memory_failed() ? EG_TOKEN_OUT_OF_MEMORY : fault;
 }
 
 /* In a run of the scratch pad: nothing of cjose's or jansson's is given back one by one. */

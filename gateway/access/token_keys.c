@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eventgate/scratch.h"
-
 #define RSA_MIN_BITS 2048
 
 static const struct eg_token_algorithm algorithms[] = {
@@ -48,15 +46,6 @@ const struct eg_token_algorithm *eg_token_algorithm_of_curve(const char *curve)
         if (algorithms[i].curve && (strcmp(algorithms[i].curve, curve) == 0 || strcmp(algorithms[i].group, curve) == 0))
             return &algorithms[i];
     return NULL;
-}
-
-/* cjose and jansson don't bear a failed allocation, hence the scratch pad (see token.c). It has to be theirs before
- * there are threads. cjose would hand it on to OpenSSL, too, whose memory outlives a token: OpenSSL refuses that once
- * it has allocated anything. */
-__attribute__((constructor)) static void lend_scratch(void)
-{
-    OPENSSL_free(OPENSSL_malloc(1));
-    cjose_set_alloc_funcs(eg_scratch_alloc, eg_scratch_realloc, eg_scratch_free);
 }
 
 /* --- the ring --- */

@@ -137,12 +137,12 @@ static int set_up(struct eg_tls *tls, const char *certificate_path, const gnutls
 int eg_tls_load(const char *certificate_path, const char *key_path, struct eg_tls **ret_tls, struct eg_error *ret_error)
 {
     gnutls_datum_t certificate = {NULL, 0}, key = {NULL, 0};
-    struct eg_tls *tls = calloc(1, sizeof(*tls));
+    *ret_error = (struct eg_error){"", "out of memory"};
+    struct eg_tls *tls = eg_tls_has_memory() ? calloc(1, sizeof(*tls)) : NULL;
     if (!tls)
         return -ENOMEM;
     tls->references = 1;
     pthread_once(&ticket_key_once, make_ticket_key);
-    snprintf(ret_error->sentence, sizeof(ret_error->sentence), "out of memory");
     int error = read_file("tls_certificate", certificate_path, &certificate, ret_error);
     if (!error)
         error = read_file("tls_key", key_path, &key, ret_error);
@@ -176,6 +176,13 @@ void eg_tls_unref(struct eg_tls *tls)
     if (tls->priorities)
         gnutls_priority_deinit(tls->priorities);
     free(tls);
+}
+
+bool eg_tls_has_memory(void)
+{
+    void *volatile memory = malloc(EG_TLS_MEMORY_BYTES);
+    free(memory);
+    return memory != NULL;
 }
 
 /* --- using ------------------------------------------------------------------------------------------------------- */

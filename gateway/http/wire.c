@@ -182,6 +182,8 @@ int eg_wire_handshake(struct eg_wire *wire, uint32_t *ret_events, const char **r
     struct eg_wire_tls *tls = wire->tls;
     int error = flush_held(tls);
     int result = GNUTLS_E_AGAIN;
+    if (error == 0 && !eg_tls_has_memory())
+        error = -ENOMEM;
     /* Its last words may still be on their way when it is over for GnuTLS: then eg_wire_flush() goes on with them. */
     if (error == 0)
         do
@@ -198,7 +200,7 @@ int eg_wire_handshake(struct eg_wire *wire, uint32_t *ret_events, const char **r
     if (result == GNUTLS_E_AGAIN && (error == 0 || error == -EAGAIN))
         return -EAGAIN;
     if (ret_problem)
-        *ret_problem = error ? "the connection was lost" : gnutls_strerror(result);
+        *ret_problem = error == -ENOMEM ? "out of memory" : error ? "the connection was lost" : gnutls_strerror(result);
     if (!error)
         gnutls_alert_send_appropriate(tls->session, result);
     return error ? error : after_error(result);

@@ -5,6 +5,8 @@
 #ifndef EG_TLS_H
 #define EG_TLS_H
 
+#include <stdbool.h>
+
 #include "eventgate/common.h"
 
 struct gnutls_session_int; /* what a gnutls_session_t points to */
@@ -22,6 +24,12 @@ int eg_tls_load(const char *certificate_path, const char *key_path, struct eg_tl
 /* Any thread. */
 struct eg_tls *eg_tls_ref(struct eg_tls *tls);
 void eg_tls_unref(struct eg_tls *tls); /* takes NULL */
+
+/* What is seen to be free before GnuTLS is let near a handshake or a key: libtasn1, and Nettle with GMP, which it works
+ * with, crash or end the process when they get no memory. A step takes less than 150 kB (with ffdhe8192 and an RSA key
+ * of 8,192 bits; 6 kB with the curves). */
+#define EG_TLS_MEMORY_BYTES 262144u
+bool eg_tls_has_memory(void);
 
 /* From when to when the certificate is valid, in seconds since 1970. */
 int64_t eg_tls_valid_from(const struct eg_tls *tls);

@@ -1,6 +1,7 @@
 /*
  * What the files of the token module share: token.c (verifying), token_claims.c (claims to grants), token_keys.c (the
- * ring, and keys in JSON), token_pem.c (keys in PEM), token_text.c (base64url and JSON, strictly). For nobody else.
+ * ring, and keys in JSON), token_pem.c (keys in PEM), token_text.c (base64url and JSON, strictly), token_memory.c
+ * (whose memory the libraries use). For nobody else.
  */
 #ifndef EG_TOKEN_INTERNAL_H
 #define EG_TOKEN_INTERNAL_H
@@ -76,6 +77,13 @@ bool eg_token_decode(const char *text, size_t length, uint8_t **ret_bytes, size_
  * NULL: it is something else, or memory is out. */
 #define EG_TOKEN_MAX_DEPTH 16
 json_t *eg_token_object(const char *text, size_t length);
+
+/* --- memory --- */
+
+/* Has an allocation of OpenSSL's failed in this thread since eg_token_memory_begin()? What OpenSSL says was wrong with
+ * a signature then counts for nothing. */
+void eg_token_memory_begin(void);
+bool eg_token_memory_failed(void);
 
 /* --- claims --- */
 

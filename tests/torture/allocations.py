@@ -57,13 +57,14 @@ class Allocations:
         self.file.close()
 
 
-def describe(pid, callers):
-    """These addresses of a running process as text, one a line."""
-    try:
-        with open(f"/proc/{pid}/maps") as maps:
-            rows = [line.split() for line in maps]
-    except OSError:
-        return "(the process is gone)"
+def read_maps(pid):
+    """Where a running process has what."""
+    with open(f"/proc/{pid}/maps") as maps:
+        return [line.split() for line in maps]
+
+
+def describe(rows, callers):
+    """These addresses as text, one a line, by what read_maps() said."""
     lines, bases = [], {}
     objects = collections.defaultdict(list)
     for row in rows:
@@ -78,7 +79,8 @@ def describe(pid, callers):
         done = subprocess.run(["llvm-symbolizer", "--obj=" + path, "--output-style=GNU", "-f", "-s", "-p",
                                "--no-inlines", *(hex(address - bases[path] - 1) for address in addresses)],
                               capture_output=True, text=True, check=False)
-        names.update(zip(addresses, done.stdout.splitlines()))
+        for address, line in zip(addresses, done.stdout.splitlines()):
+            names[address] = line.replace("??:0", f"{path}+{address - bases[path]:#x}")
     for address in callers:
         lines.append("    " + names.get(address, hex(address)))
     return "\n".join(lines)

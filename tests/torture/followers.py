@@ -1,6 +1,8 @@
 """Subscribers that come back until they have what they wait for, and believe nothing: every byte that they get is
 parsed strictly, and what they have got is compared with what there was."""
 
+import contextlib
+import ssl
 import time
 
 from kit.http import Closed, Connection
@@ -10,6 +12,36 @@ from kit.wait import DEADLINE
 REASONS = ("reconnect", "retention", "slow", "failover", "unknown")
 RETURNS_MAX = 400  # how often one may have to come back
 GOING_AWAY = {"overloaded", "database-away", "draining"}
+
+
+class Client(Connection):
+    """A connection over which TLS may be broken off: Closed. Until it has said something, by a handshake that comes to
+    nothing in whatever way; from then on only by an alert or the end, and whatever else is wrong is an error."""
+
+    def __init__(self, gateway, receive_buffer=None):
+        self.has_spoken = False
+        with self._hearing():
+            super().__init__(gateway.address, receive_buffer=receive_buffer)
+
+    @contextlib.contextmanager
+    def _hearing(self):
+        try:
+            yield
+        except ssl.SSLCertVerificationError:
+            raise
+        except ssl.SSLError as error:
+            reason = error.reason or ""
+            assert not self.has_spoken or "_ALERT_" in reason or "EOF" in reason, error
+            raise Closed() from error
+
+    def send(self, data):
+        with self._hearing():
+            super().send(data)
+
+    def more(self):
+        with self._hearing():
+            super().more()
+        self.has_spoken = True
 
 
 class StrictSseParser(SseParser):
@@ -43,11 +75,13 @@ def check_refusal(response):
 
 class Follower:
     """Follows channels from where `after` says. `truths`: for each channel the numbers that there are to get, in order;
-    they grow with what is published. `got`: pairs of channel and number, and None for a gap."""
+    they grow with what is published. `got`: pairs of channel and number, and None for a gap. `headers`: of its requests,
+    beside those of all that the gateway is asked."""
 
-    def __init__(self, gateway, target, truths, format="sse", after=None, start=None):
+    def __init__(self, gateway, target, truths, format="sse", after=None, headers=None, receive_buffer=None):
         self.gateway, self.target, self.truths, self.format = gateway, target, truths, format
-        self.cursor, self.start = after, start
+        self.cursor, self.start = after, None
+        self.headers, self.receive_buffer = gateway.headers | (headers or {}), receive_buffer
         self.got, self.gaps = [], 0
         self.connection, self.returns = None, 0
 
@@ -55,14 +89,14 @@ class Follower:
 
     def _request(self, more=""):
         url = f"{self.target}{'&' if '?' in self.target else '?'}format={self.format}{more}"
-        headers = {}
+        headers = dict(self.headers)
         if self.cursor is not None:
             if self.format == "sse" and self.cursor != "earliest":
                 headers["Last_Event_ID"] = self.cursor
             else:
                 url += f"&after={self.cursor}"
         self.close()
-        self.connection = Connection(self.gateway.address)
+        self.connection = Client(self.gateway, self.receive_buffer)
         return self.connection.request("GET", url, Connection=None, **headers)
 
     def _connect(self):

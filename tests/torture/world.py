@@ -5,10 +5,10 @@ import itertools
 import json
 import pathlib
 
-from allocations import Allocations, describe
-from followers import check_refusal
+from allocations import Allocations, describe, read_maps
+from followers import Client, check_refusal
 from kit.gateway import BINARY, Gateway, install_schema
-from kit.http import Closed, Connection
+from kit.http import Closed
 from kit.wait import until
 
 TORTURED = str(pathlib.Path(BINARY).parent / "tests" / "pg_eventgate_tortured")
@@ -28,16 +28,24 @@ class Tally:
 
 
 class World:
-    def __init__(self, postgres, tally, *arguments):
+    """`options`: of the Gateway."""
+
+    def __init__(self, postgres, tally, *arguments, **options):
         self.postgres, self.tally = postgres, tally
         install_schema(postgres.conninfo)
         self.allocations = Allocations()
         self.numbers = itertools.count(1)
         self.session = postgres.connect()
-        self.gateway = Gateway("--postgres", postgres.conninfo, *OPTIONS, *arguments, binary=TORTURED,
-                               variables=self.allocations.variables | LEAKS)
+        self.arguments, self.options = arguments, options
+        self.begin()
+
+    def begin(self):
+        """Starts the gateway."""
+        self.gateway = Gateway("--postgres", self.postgres.conninfo, *OPTIONS, *self.arguments, binary=TORTURED,
+                               variables=self.allocations.variables | LEAKS, **self.options)
         self.gateway.wait_ready()
         self.descriptors = self.gateway.descriptors()
+        self.maps = read_maps(self.gateway.pid)
 
     # --- failing
 
@@ -47,10 +55,10 @@ class World:
         self.allocations.arm(first, count, thread)
         try:
             yield
-            assert self.gateway.process.poll() is None, "it has died"
+            self.lives()
         except BaseException as error:
             self.allocations.disarm()
-            place = describe(self.gateway.pid, self.allocations.callers)
+            place = describe(self.maps, self.allocations.callers)
             self.gateway.process.poll()
             raise AssertionError(f"allocations {first} to {first + count - 1} of {thread or 'any'} thread: {error!r}\n"
                                  f"failed last:\n{place}\nlog:\n" + "\n".join(self.gateway.log[-30:])) from error
@@ -81,19 +89,30 @@ class World:
             cursor.execute(statement, (channel, payload))
         return channel, number
 
+    def publish_many(self, truths, channel, count, size):
+        """So many durable events at once, with so many bytes of filling each."""
+        numbers = list(itertools.islice(self.numbers, count))
+        truths[channel] += numbers
+        with self.cursor() as cursor:
+            cursor.execute("select count(eventgate.publish(%s, json_build_object('n', n, 'fill', repeat('x', %s))))"
+                           " from unnest(%s) n", (channel, size, numbers))
+
     def ask(self, method, target, body=None, **headers):
         """An answer, which is a success or the problem 503; None where the connection was closed without one."""
         try:
-            with Connection(self.gateway.address) as connection:
-                headers.setdefault("Connection", "close")
+            with Client(self.gateway) as connection:
+                headers = {"Connection": "close"} | self.gateway.headers | headers
                 response = connection.request(method, target, body, **headers).response(method)
         except (Closed, ConnectionError):
             return None
         return response
 
+    def lives(self):
+        assert self.gateway.process.poll() is None, "it has died"
+
     def well(self):
         """It lives, answers, and is ready again."""
-        assert self.gateway.process.poll() is None, "it has died"
+        self.lives()
         assert self.gateway.get("/livez").status == 200
         self.gateway.wait_ready()
 

@@ -76,11 +76,12 @@ class Orphan:
 
 
 class Gateway:
-    """`certificate`: it listens with TLS only (kit/tls.py), and all that is asked of it goes over that."""
+    """`certificate`: it listens with TLS only (kit/tls.py), and all that is asked of it goes over that. `headers`: go
+    with all that is asked of it by call() and what calls that."""
 
     def __init__(self, *arguments, listen="127.0.0.1:0", binary=BINARY, wrapper=(), process_options=None,
-                 variables=None, certificate=None):
-        self.certificate = certificate
+                 variables=None, certificate=None, headers=None):
+        self.certificate, self.headers = certificate, headers or {}
         if certificate:
             listen = f"tls:{listen}"
             arguments += certificate.arguments()
@@ -123,7 +124,7 @@ class Gateway:
         return until(found, f"a log line like {pattern}")
 
     def call(self, method, target, body=None, **headers):
-        return http.call(self.address, method, target, body, **headers)
+        return http.call(self.address, method, target, body, **(self.headers | headers))
 
     def get(self, target, **headers):
         return self.call("GET", target, **headers)

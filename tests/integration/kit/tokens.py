@@ -55,6 +55,16 @@ class KeyPair:
         self._openssl("genpkey", "-algorithm", *kind, "-out", self.private)
         self._openssl("pkey", "-in", self.private, "-pubout", "-out", self.public)
 
+    def jwk(self, kid):
+        """The public half under that id (RFC 7517)."""
+        if self.algorithm == "ES256":
+            point = self._openssl("pkey", "-pubin", "-in", self.public, "-outform", "DER")[-64:]
+            key = {"kty": "EC", "crv": "P-256", "x": encode(point[:32]), "y": encode(point[32:])}
+        else:
+            modulus = self._openssl("rsa", "-pubin", "-in", self.public, "-modulus", "-noout").decode()
+            key = {"kty": "RSA", "n": encode(bytes.fromhex(modulus.strip().partition("=")[2])), "e": "AQAB"}
+        return key | {"kid": kid, "alg": self.algorithm}
+
     @staticmethod
     def _openssl(*arguments, data=None):
         return subprocess.run(["openssl", *map(str, arguments)], input=data, capture_output=True, check=True).stdout
