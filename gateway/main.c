@@ -3,11 +3,12 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
+#include "eventgate/call.h"
+#include "eventgate/command.h"
 #include "eventgate/config.h"
 #include "eventgate/gateway.h"
-#include "eventgate/schema_command.h"
 #include "eventgate/server.h"
 
 enum { EXIT_USAGE = 2 };
@@ -23,18 +24,19 @@ static int print_help(void)
 
 static int print_version(void)
 {
-    int printed = printf("pg_eventgate " EG_VERSION " (libmicrohttpd %s)\n", eg_server_library_version());
+    int printed = printf("pg_eventgate " EG_VERSION " (libmicrohttpd %s, libcurl %s)\n", eg_server_library_version(),
+                         eg_call_library_version());
     return printed > 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 int main(int argc, char **argv)
 {
-    extern char **environ;
     struct eg_config *config = NULL;
     enum eg_config_action action;
     struct eg_error error;
-    if (argc > 1 && strcmp(argv[1], "schema") == 0)
-        return eg_schema_command(argc, argv, environ);
+    const struct eg_command *command = argc > 1 ? eg_command_find(argv[1]) : NULL;
+    if (command)
+        return command->run(argc, argv, environ);
     if (eg_config_load(argc, argv, environ, &config, &action, &error) != 0) {
         fprintf(stderr, "pg_eventgate: %s\n", error.sentence);
         return EXIT_USAGE;

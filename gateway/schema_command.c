@@ -14,6 +14,7 @@
 #include "eventgate/connection.h"
 #include "eventgate/connection_admin.h"
 #include "eventgate/schema_script.h"
+#include "eventgate/usage.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -32,20 +33,6 @@ struct situation {
     bool may_read, may_append, may_publish;
     int version;
 };
-
-static const char usage[] =
-    "Usage: pg_eventgate schema install|upgrade|check|uninstall [--postgres CONNINFO | --config FILE [--set NAME]]\n"
-    "\n"
-    "  install      makes schema eventgate, which durable channels need; may be run again, and upgrades an older one\n"
-    "  upgrade      brings the one that is there to this program's version\n"
-    "  check        says which version there is, and whether this user may read and append\n"
-    "  uninstall    drops the schema with all its events, and the triggers that need it; asks for --yes\n"
-    "\n"
-    "  --postgres CONNINFO   the database. Default: EVENTGATE_POSTGRES, DATABASE_URL, else PGHOST and so on\n"
-    "  -c, --config FILE     the one of a set of this file (also EVENTGATE_CONFIG)\n"
-    "  --set NAME            which set; needed if several have durable channels\n"
-    "\n"
-    "Exit status: 0 done (check: all is well), 1 not done, 2 usage or configuration.\n";
 
 static int complain(const char *format, ...) EG_PRINTF(1, 2);
 
@@ -363,7 +350,7 @@ int eg_schema_command(int argc, char *const *argv, char *const *environment)
     if (result)
         return result;
     if (command.action == HELP)
-        return fputs(usage, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        return eg_usage_print("schema");
     if (command.action == UNINSTALL && !command.yes)
         return complain("uninstall drops schema eventgate with all its events: say --yes if that is meant.");
     result = find_database(&command, environment, &conninfo);

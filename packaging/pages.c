@@ -97,6 +97,15 @@ static void put_usage(const struct eg_usage *rows)
     }
 }
 
+static void put_commands(void)
+{
+    for (const struct eg_usage_command *command = eg_usage_commands; command->name; command++) {
+        put_term(command->name, command->arguments);
+        put_line(command->summary);
+        example(command->text);
+    }
+}
+
 static void put_default(const struct eg_option *option)
 {
     if (!option->initial[0])
@@ -151,7 +160,7 @@ static void print_program(void)
     example("pg_eventgate --postgres 'dbname=shop' --live 'orders,chat/*' --listen 127.0.0.1:8080\n"
             "curl -N http://127.0.0.1:8080/channels/orders\n");
     begin_section("COMMANDS");
-    put_usage(eg_usage_commands);
+    put_commands();
     begin_section("OPTIONS");
     put_usage(eg_usage_flags);
     paragraph("Those of channels belong to the set \"default\" when they are given here:");

@@ -70,12 +70,18 @@ void eg_config_help(struct eg_buffer *buffer)
                          "pg_eventgate " EG_VERSION ": the event gateway for PostgreSQL LISTEN/NOTIFY\n"
                          "\n"
                          "Usage: pg_eventgate [--config FILE] [OPTION...]\n"
-                         "       pg_eventgate schema install|upgrade|check|uninstall (schema --help says more)\n"
+                         "       pg_eventgate COMMAND ...\n"
                          "\n"
                          "  pg_eventgate --postgres 'dbname=shop' --live 'orders,chat/*' --listen 127.0.0.1:8080\n"
                          "  curl -N http://127.0.0.1:8080/channels/orders\n"
                          "\n");
     add_usage(buffer, eg_usage_flags);
+    eg_buffer_add_string(buffer, "\nCommands (pg_eventgate COMMAND --help says more):\n");
+    for (const struct eg_usage_command *command = eg_usage_commands; command->name; command++) {
+        char left[80];
+        snprintf(left, sizeof(left), "%s %s", command->name, command->arguments);
+        add_row(buffer, left, command->summary);
+    }
     eg_buffer_add_string(buffer, "\nChannels, of the set \"default\" when given here ([set NAME] in the file):\n");
     add_scope(buffer, EG_OPTION_SET);
     eg_buffer_add_string(buffer, "\nThe gateway ([gateway] in the file):\n");

@@ -1,15 +1,9 @@
 /*
- * Flags that are no options, signals, exit status, environment, files.
+ * Flags of serving that are no options, signals, exit status, environment, files.
  */
 #include "eventgate/usage.h"
 
 #include <stddef.h>
-
-const struct eg_usage eg_usage_commands[] = {
-    {"schema install|upgrade|check|uninstall",
-     "Looks after schema eventgate, which durable channels need. More: pg_eventgate schema --help"},
-    {NULL, NULL},
-};
 
 const struct eg_usage eg_usage_flags[] = {
     {"-c, --config FILE", "INI file with [gateway] and [set NAME] (also EVENTGATE_CONFIG)."},
@@ -40,6 +34,7 @@ const struct eg_usage eg_usage_variables[] = {
     {"EVENTGATE_CONFIG", "The configuration file, unless --config is given."},
     {"DATABASE_URL", "Connection string of the sets that have no postgres of their own."},
     {"PGHOST, PGUSER, PGPASSFILE, ...", "What libpq knows: for all that a connection string leaves open."},
+    {"EVENTGATE_URL, EVENTGATE_TOKEN", "For the commands that talk to a gateway: where it is, and their token."},
     {"LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES", "Sockets that are handed over (systemd.socket(5)): the gateway serves "
                                                "on those; one named tls is served with TLS."},
     {"NOTIFY_SOCKET", "A service manager that is told when the gateway serves, reloads and drains, and, in words, "
