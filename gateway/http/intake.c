@@ -302,12 +302,6 @@ void eg_intake_drain(struct eg_intake *intake)
             shutdown(client->wire.fd, SHUT_RD); /* libmicrohttpd sees the end, and closes */
 }
 
-void eg_intake_hand_over(struct eg_intake *intake)
-{
-    eg_intake_stop(intake);
-    intake->draining = true;
-}
-
 bool eg_intake_has_clients(const struct eg_intake *intake)
 {
     return !LIST_EMPTY(&intake->clients);

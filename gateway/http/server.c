@@ -335,8 +335,8 @@ void eg_server_drain(struct eg_server *server)
 
 void eg_server_hand_over(struct eg_server *server)
 {
-    server->draining = true;
-    eg_intake_hand_over(server->intake);
+    server->draining = true; /* which answers say; one that didn't any more lets its client send another request */
+    eg_intake_stop(server->intake);
 }
 
 bool eg_server_has_clients(const struct eg_server *server)

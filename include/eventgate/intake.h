@@ -88,9 +88,6 @@ void eg_intake_stop(struct eg_intake *intake);
 
 /* Drain: closes connections that wait for a next request, and from now on each as soon as it does. */
 void eg_intake_drain(struct eg_intake *intake);
-/* Stops accepting, and closes each connection behind the next request that is answered. Those that wait for one are let
- * be: it may be on its way. */
-void eg_intake_hand_over(struct eg_intake *intake);
 bool eg_intake_has_clients(const struct eg_intake *intake);
 
 /* Receives what passes the check: bytes, 0 at the end or when what came was refused, or a negative errno. For

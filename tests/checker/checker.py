@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 
+import connects
 import publishers
 import subscribers
-from judge import OFFENCES, Verdict
+from judge import OFFENCES, Verdict, look_at_answers
 from kit.gateway import BINARY
 from scene_durable import DurableWorld
 from scene_live import LiveWorld
@@ -26,12 +27,15 @@ def run(world, options):
     arguments = [(publishers.run, options.seed, world.publishers(), over, world.acknowledged)]
     arguments += [(subscribers.run, number, people, world.addresses, world.signals, world.gauges[number])
                   for number, people in enumerate(world.cast())]
+    arguments += [(connects.run, world.addresses, over, world.connects)] if options.connects else []
     with concurrent.futures.ThreadPoolExecutor(len(arguments)) as pool:
         publishing, *subscribing = futures = [pool.submit(in_process, *call) for call in arguments]
+        connecting = subscribing.pop() if options.connects else None
         try:
             faults = make_faults(world, options, futures)
             over.set()
-            published, refusals = publishing.result()
+            published, refusals, unanswered = publishing.result()
+            unanswered += connecting.result() if connecting else []
             world.settle()
             world.signals.closing.set()
             published[0] = world.publish_markers(lambda: all(future.done() for future in subscribing))
@@ -42,6 +46,7 @@ def run(world, options):
         told = {name: record for future in subscribing for name, record in future.result().items()}
     world.look()
     world.refusals += refusals
+    world.unanswered += unanswered
     return published, told, faults
 
 
@@ -108,6 +113,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=0, help="at least so many faults of each kind (0)")
     parser.add_argument("--every", type=float, default=1.5, help="pause between two faults (1.5)")
     parser.add_argument("--faults", help="only these, separated by commas")
+    parser.add_argument("--connects", action="store_true", help="beside it clients that come for one answer each")
     parser.add_argument("--seed", default=str(os.getpid()))
     parser.add_argument("--binary", default=BINARY, help="the gateway")
     parser.add_argument("--sabotage", help="how pg_eventgate_sabotaged breaks its promises: see sabotage.c")
@@ -123,6 +129,9 @@ def once(options):
         published, told, faults = run(world, options)
     verdict = Verdict().tally(told)
     events = world.judge(verdict, published, told, faults)
+    look_at_answers(verdict, world.unanswered, told, faults)
+    if options.connects:
+        print(f"{'connects':>16} {world.connects.value:>10,}")
     return report(verdict, events, told, faults, world.LEAST, options)
 
 

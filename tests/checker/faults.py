@@ -9,7 +9,7 @@ import time
 
 import psycopg2
 
-from judge import Fault
+from judge import UPGRADED, Fault
 from kit.wait import until
 
 
@@ -19,7 +19,7 @@ class Faults:
     # May a gap `reconnect` follow?
     ENDS_LISTEN = {"listen backend ended": True, "listen backend stopped": True, "publish backend ended": False,
                    "database restarted": True, "database crashed": True, "network cut": True, "network silent": True,
-                   "clients reset": False, "gateway killed": True, "gateway drained": True}
+                   "clients reset": False, "gateway killed": True, "gateway drained": True, UPGRADED: True}
 
     def __init__(self, world, seed, kinds=None):
         self.world = world
@@ -111,3 +111,8 @@ class Faults:
     def gateway_drained(self):
         self.world.gateways[self.one].stop()
         self.world.start_gateway(self.one)
+
+    def gateway_upgraded(self):
+        """Another process takes over; the old one ends when nobody has a connection to it any more."""
+        code = self.world.gateways[self.one].upgrade().wait(60)
+        assert code == 0, code

@@ -5,7 +5,10 @@ Each judge looks at the channels of its kind only; both look at every record (se
 import bisect
 import collections
 
-OFFENCES = ("lost", "duplicated", "unordered", "phantom", "false gaps", "refused")
+OFFENCES = ("lost", "duplicated", "unordered", "phantom", "false gaps", "refused", "unanswered")
+# A fault that no client may notice but by its stream's end.
+UPGRADED = "gateway upgraded"
+SLACK_S = 10.0  # until everybody has heard of a fault's end, on a busy machine
 Offence = collections.namedtuple("Offence", "kind subscriber text")
 # What a subscriber brings home: the live names and the durable names and patterns that it asked for, and its record.
 Told = collections.namedtuple("Told", "live durable record")
@@ -46,6 +49,16 @@ class Verdict:
         return self
 
 
+def look_at_answers(verdict, unanswered, told, faults):
+    """Without a fault, and in an upgrade, everybody gets a connection and an answer. `unanswered`: [(time, text)]."""
+    excuses = [(fault.begin, fault.end + SLACK_S) for fault in faults if fault.kind != UPGRADED]
+    rows = [("publisher", *row) for row in unanswered]
+    rows += [(name, *row[1:]) for name, one in told.items() for row in one.record if row[0] == "unanswered"]
+    for name, now, text in rows:
+        if not any(begin <= now <= end for begin, end in excuses):
+            verdict.offend("unanswered", name, f"{text} (at {now:.3f})")
+
+
 class Walk:
     """One subscriber's record, from its beginning to its end: a method for each kind of row."""
 
@@ -70,7 +83,7 @@ class Walk:
     def open(self, row):
         self.gateway = row[4]
 
-    event = row = gap = place = close = stuck = ignore
+    event = row = gap = place = close = stuck = unanswered = ignore
 
 
 def at_most(ascending, value):

@@ -34,6 +34,7 @@ class Publisher:
         self.counters = {}
         self.rows = []  # (channel, number, sent at, outcome, id)
         self.refusals = []  # (time, text)
+        self.unanswered = []  # the same: no connection, no answer, or "try again"
         self.pause = threading.Event()
 
     def next(self, channel=None):
@@ -53,6 +54,9 @@ class Publisher:
 
     def refused(self, text):
         self.refusals.append((time.monotonic(), f"publisher {self.number}: {text}"))
+
+    def not_answered(self, text):
+        self.unanswered.append((time.monotonic(), f"publisher {self.number}: {text}"))
 
     def run(self):
         while not self.over.is_set():
@@ -194,12 +198,14 @@ class PostPublisher(Publisher):
         """An outcome for all of them, and no answers; or an answer for each."""
         try:
             self.connection = self.connection or Connection(self.random.choice(self.addresses))
-        except OSError:
+        except OSError as error:
+            self.not_answered(f"no connection: {error}")
             self.pause.wait(0.05)
             return NEVER, None
         try:
             response = self.post(events)
-        except (Closed, OSError):
+        except (Closed, OSError) as error:
+            self.not_answered(f"no answer to {events}: {error!r}")
             self.close()
             return PERHAPS, None
         if response.header("connection") == "close":
@@ -231,6 +237,7 @@ class PostPublisher(Publisher):
         if answer["status"] in (201, 202):
             return COMMITTED
         problem = answer.get("problem", answer)
+        self.not_answered(str(problem))
         if problem["type"].endswith(":outcome-unknown"):
             return PERHAPS
         if problem["status"] not in (429, 503):
@@ -272,7 +279,7 @@ class KeyedPostPublisher(PostPublisher):
 
 def run(seed, specifications, over, acknowledged):
     """Publishes in threads of this process until `over`; `specifications`: [(class, options)]; counts up
-    `acknowledged`. Returns ({publisher: rows}, refusals)."""
+    `acknowledged`. Returns ({publisher: rows}, refusals, what wasn't answered)."""
     made = [kind(number, seed, over, **options) for number, (kind, options) in enumerate(specifications, 1)]
     failures, tick = [], threading.Event()
 
@@ -291,4 +298,5 @@ def run(seed, specifications, over, acknowledged):
     if failures:
         raise failures[0]
     refusals = [refusal for publisher in made for refusal in publisher.refusals]
-    return {publisher.number: publisher.rows for publisher in made}, refusals
+    unanswered = [row for publisher in made for row in publisher.unanswered]
+    return {publisher.number: publisher.rows for publisher in made}, refusals, unanswered

@@ -8,6 +8,7 @@
     ("row", time, tag, position, epoch, place, channel, publisher, number)      of a durable one; epoch: None if not told
     ("gap", time, reason, from, to, channels)
     ("stuck", time, text)                         it gives up waiting for the end
+    ("unanswered", time, text)                    it got no connection, or was told to try again
     ("close", time)
 
 A subscriber that loses its connection, or gives it up, goes on from its last cursor, on whatever transport and gateway
@@ -112,6 +113,7 @@ class Subscriber:
         head = self.connection.head()
         if head.status != 200:
             assert head.status in (429, 503), (head, self.connection.rest())
+            self.record.append(("unanswered", time.monotonic(), f"{transport}: {head.status}"))
             return
         self.record.append(("open", time.monotonic(), transport, self.cursor, gateway))
         parser = SseParser() if transport == "sse" else NdjsonParser()
@@ -157,6 +159,7 @@ class Subscriber:
             now = time.monotonic()
             if response.status != 200:
                 assert response.status in (429, 503), response
+                self.record.append(("unanswered", now, f"poll: {response.text()}"))
                 return
             answer = response.text()
             body = json.loads(answer)
@@ -186,7 +189,11 @@ class Subscriber:
         transport = self.random.choice(self.transports)
         self.life_ends = time.monotonic() + self.random.choice(self.lives)
         number = self.random.randrange(len(self.shared.addresses)) if self.gateway is None else self.gateway
-        self.connection = Connection(self.shared.addresses[number], receive_buffer=4096 if self.stops else None)
+        try:
+            self.connection = Connection(self.shared.addresses[number], receive_buffer=4096 if self.stops else None)
+        except OSError as error:
+            self.record.append(("unanswered", time.monotonic(), f"no connection: {error}"))
+            raise
         try:
             if transport == "poll":
                 self.poll(number)

@@ -3,7 +3,7 @@
 import pytest
 
 from cursors import matches, parse
-from judge import Fault, Told, Verdict
+from judge import UPGRADED, Fault, Told, Verdict, look_at_answers
 from judge_durable import DurableJudge, Truth
 from judge_live import LiveJudge
 
@@ -247,6 +247,16 @@ def test_refused():
     assert story.offences() == set()
     story.refusals = [(4.5, "not excused")]
     assert story.offences() == {"refused"}
+
+
+@pytest.mark.parametrize("kind, at, expected", [("gateway drained", 6.0, 0), ("gateway drained", 30.0, 1),
+                                                 (UPGRADED, 6.0, 1), (None, 6.0, 1)])
+def test_without_a_fault_and_in_an_upgrade_everybody_is_answered(kind, at, expected):
+    faults = [Fault(kind, 5.0, 7.0)] if kind else []
+    told = {"reader": Told((), ("a",), [("open", 1.0, "sse", None, 0), ("unanswered", at, "no connection")])}
+    verdict = Verdict().tally(told)
+    look_at_answers(verdict, [(at, "no answer")], told, faults)
+    assert verdict.counts["unanswered"] == 2 * expected
 
 
 def test_the_log_itself():

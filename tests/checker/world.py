@@ -35,6 +35,8 @@ class World:
         self.signals = Signals(processes)
         self.gauges = [Gauges(processes) for _ in range(2)]
         self.refusals = []  # of publishers: [(time, text)]
+        self.unanswered = []  # of publishers and of who comes for one answer: [(time, text)]
+        self.connects = processes.Value("q", 0)
         self.acknowledged = processes.Value("q", 0)
         self.postgres = Postgres(self.SETTINGS)
         self.stack.callback(lambda: self.postgres.remove())
