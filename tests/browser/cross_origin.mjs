@@ -1,15 +1,21 @@
 // An EventSource with credentials in a page of another origin, in Chromium: cross_origin.mjs URL PAGE COOKIE BROWSER
+// [FOREIGN]. "post" on standard input: that page publishes; "forge": a page of FOREIGN does, as any form could.
+import readline from 'node:readline';
 import { chromium } from 'playwright-core';
 
-const [url, pageUrl, cookie, executablePath] = process.argv.slice(2);
+const [url, pageUrl, cookie, executablePath, foreignUrl] = process.argv.slice(2);
+const overTls = url.startsWith('https:');
 const browser = await chromium.launch({
   executablePath,
   args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 });
-const context = await browser.newContext();
+const context = await browser.newContext({ ignoreHTTPSErrors: overTls });
 const [name, value] = cookie.split('=');
-await context.addCookies([{ name, value, url: new URL(url).origin }]);
+const { hostname, origin } = new URL(url);
+await context.addCookies([overTls
+  ? { name, value, domain: hostname, path: '/', secure: true, httpOnly: true, sameSite: 'Lax' }
+  : { name, value, url: origin }]);
 const page = await context.newPage();
 await page.exposeFunction('print', (line) => console.log(line));
 await page.goto(pageUrl);
@@ -27,5 +33,17 @@ await page.evaluate((address) => {
     () => print('posted', { status: 0 }),
   );
 }, url);
-process.stdin.on('data', () => page.evaluate(() => window.post()));
-process.stdin.on('end', () => browser.close());
+
+async function forge() {
+  const foreign = await context.newPage();
+  await foreign.goto(foreignUrl);
+  const answered = foreign.waitForResponse(url);
+  await foreign.evaluate((address) => {
+    fetch(address, { method: 'POST', body: '"forged"', mode: 'no-cors', credentials: 'include' }).catch(() => {});
+  }, url);
+  console.log(JSON.stringify({ kind: 'forged', status: (await answered).status() }));
+}
+
+readline.createInterface({ input: process.stdin })
+  .on('line', (line) => (line === 'forge' ? forge() : page.evaluate(() => window.post())))
+  .on('close', () => browser.close());
