@@ -3,8 +3,8 @@
  * know yet is told (a datagram that didn't fit into its queue is sent again), and the loops are looked at.
  *
  * The watchdog: after each WATCHDOG=1 all loops are woken, and how many turns each had made is noted. The next one is
- * due when every one of them has turned since. So a loop that is busy may miss ticks, and one that hangs stops it all,
- * the main loop included, on which this runs.
+ * due after a quarter of its time, if every one of them has turned since. So a loop that is busy may miss ticks, and
+ * one that hangs stops it all, the main loop included, on which this runs.
  */
 #include "eventgate/supervision.h"
 
@@ -131,12 +131,13 @@ static void say_alive(struct eg_supervision *supervision)
 
 static void serve_watchdog(struct eg_supervision *supervision)
 {
+    uint64_t silent_ms = eg_loop_now_ms(supervision->loop) - supervision->alive_ms;
     bool all_turn = true;
-    if (supervision->watchdog_ms == 0 || supervision->phase == STARTING)
+    if (supervision->watchdog_ms == 0 || supervision->phase == STARTING || silent_ms < supervision->watchdog_ms / 4)
         return;
     for (size_t i = 0; i < supervision->count; i++)
         if (hangs(&supervision->watched[i])) {
-            complain(supervision, &supervision->watched[i], eg_loop_now_ms(supervision->loop) - supervision->alive_ms);
+            complain(supervision, &supervision->watched[i], silent_ms);
             all_turn = false;
         }
     if (all_turn)
@@ -244,9 +245,4 @@ void eg_supervision_hand_over(struct eg_supervision *supervision, pid_t pid)
         eg_log(EG_LOG_ERROR, "the service manager is not told of the new process", EG_LOG_STR("state", state));
     eg_timer_cancel(supervision->loop, &supervision->timer);
     supervision->phase = HANDED_OVER;
-}
-
-int eg_supervision_tell(struct eg_supervision *supervision, const char *state)
-{
-    return eg_notify_send(&supervision->notify, state);
 }

@@ -36,7 +36,4 @@ void eg_supervision_stopping(struct eg_supervision *supervision, uint64_t timeou
  */
 void eg_supervision_hand_over(struct eg_supervision *supervision, pid_t pid);
 
-/* Tells the manager anything else (MAINPID=42), see eg_notify_send(). */
-int eg_supervision_tell(struct eg_supervision *supervision, const char *state);
-
 #endif

@@ -102,6 +102,13 @@ def options_in_help():
     return options
 
 
+def commands_in_help():
+    listed = re.search(r"^Commands[^\n]*:\n(.*?)\n\n", succeeds(RELEASE, "--help"), re.MULTILINE | re.DOTALL)[1]
+    commands = re.findall(r"^  ([a-z]+)", listed, re.MULTILINE)
+    assert len(commands) >= 4
+    return commands
+
+
 def manual(prefix, page):
     """What man shows of it, as one line."""
     shown = command("man", "--warnings", "-l", prefix / f"share/man/man{page[-1]}/{page}.gz",
@@ -123,7 +130,11 @@ def test_the_manual_has_every_option_command_signal_and_status(prefix):
     for chapter in ("NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "SIGNALS", "EXIT STATUS", "ENVIRONMENT",
                     "FILES", "SEE ALSO"):
         assert re.search(rf"^{chapter}$", program, re.MULTILINE), chapter
-    for term in ("schema", "SIGTERM", "SIGHUP", "143", "DATABASE_URL", "NOTIFY_SOCKET",
+    for name in commands_in_help():
+        assert re.search(rf"^ +{name}\b", program, re.MULTILINE), name
+        for line in succeeds(RELEASE, name, "--help").splitlines():
+            assert line.strip() in program, line
+    for term in ("SIGTERM", "SIGHUP", "SIGUSR2", "143", "DATABASE_URL", "NOTIFY_SOCKET",
                  "/etc/pg_eventgate/pg_eventgate.conf"):
         assert re.search(rf"^ +{term}\b", program, re.MULTILINE), term
 
@@ -193,7 +204,7 @@ def test_it_works_with_the_system_calls_that_the_unit_allows(prefix, postgres, m
         assert gateway.publish("t/sandbox", '{"n":1}').status == 202
         assert stream.event().data == {"n": 1}
     assert gateway.publish("d/sandbox", "1").status == 201
-    assert gateway.metric("eventgate_resident_memory_bytes") > 0
+    assert gateway.metric("process_resident_memory_bytes") > 0
     gateway.process.send_signal(signal.SIGHUP)
     gateway.wait_log("configuration reloaded")
     assert gateway.stop() == 0, gateway.log_text()

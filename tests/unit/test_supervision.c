@@ -1,7 +1,6 @@
 /* What the service manager hears of a loop and of those that it watches. */
 #include "eventgate/supervision.h"
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -107,14 +106,30 @@ static void a_life(void **state)
     assert_true(us >= before_us && us <= eg_monotonic_us());
     eg_supervision_reloaded(scene.supervision);
     assert_string_equal(hear(&scene), "READY=1");
-    assert_int_equal(eg_supervision_tell(scene.supervision, "MAINPID=42"), 0);
-    assert_string_equal(hear(&scene), "MAINPID=42");
     scene.words = "draining";
     eg_supervision_stopping(scene.supervision, 5000);
     assert_string_equal(hear(&scene), "STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000");
     assert_string_equal(hear(&scene), "STATUS=draining");
     eg_supervision_reloading(scene.supervision); /* it ends all the same */
     eg_supervision_reloaded(scene.supervision);
+    assert_string_equal(hear(&scene), "");
+    end(&scene);
+}
+
+static void it_says_no_more_when_it_has_handed_over(void **state)
+{
+    struct scene scene;
+    (void)state;
+    begin(&scene, true);
+    eg_supervision_ready(scene.supervision);
+    while (*hear(&scene))
+        ;
+    eg_supervision_hand_over(scene.supervision, 42);
+    assert_string_equal(hear(&scene), "MAINPID=42");
+    scene.words = "draining";
+    eg_supervision_reloading(scene.supervision);
+    eg_supervision_reloaded(scene.supervision);
+    assert_int_equal(alive(&scene, true, 2 * WATCHDOG_MS, 0), 0);
     assert_string_equal(hear(&scene), "");
     end(&scene);
 }
@@ -141,11 +156,14 @@ static void the_status_is_told_when_it_changes_and_is_one_line(void **state)
 static void what_the_manager_had_no_room_for_is_told_later(void **state)
 {
     struct scene scene;
+    struct eg_notify other;
     bool ready = false;
     (void)state;
     begin(&scene, true);
-    while (eg_supervision_tell(scene.supervision, "X=1") == 0)
+    assert_int_equal(eg_notify_open(&other), 0);
+    while (eg_notify_send(&other, "X=1") == 0)
         ;
+    eg_notify_close(&other);
     eg_supervision_ready(scene.supervision);
     while (*hear(&scene))
         ;
@@ -217,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hears_nothing_before_it_serves),
         cmocka_unit_test(a_life),
+        cmocka_unit_test(it_says_no_more_when_it_has_handed_over),
         cmocka_unit_test(the_status_is_told_when_it_changes_and_is_one_line),
         cmocka_unit_test(what_the_manager_had_no_room_for_is_told_later),
         cmocka_unit_test(alive_while_all_loops_turn),
