@@ -194,14 +194,14 @@ static void take_apart(const char *item, char *algorithm, struct eg_policy_keys 
 
 static int read_keys(const struct eg_policy_keys *keys, struct eg_buffer *text, struct eg_error *error)
 {
-    int result = eg_file_read(keys->where, KEYS_MAX_BYTES, text);
+    int result = eg_file_read_regular(keys->where, KEYS_MAX_BYTES, text);
     if (result == -ENOMEM)
         return no_memory(error);
     if (!result)
         return 0;
     error->sqlstate[0] = '\0';
     snprintf(error->sentence, sizeof(error->sentence), "keys: %.300s: cannot be read: %s", keys->where,
-             strerror(-result));
+             eg_file_problem(-result));
     return -EINVAL;
 }
 

@@ -17,6 +17,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "eventgate/file.h"
+
 #define FILE_BYTES_MAX (1u << 20)
 #define CHAIN_MAX 16u
 
@@ -52,14 +54,14 @@ static int read_file(const char *option, const char *path, gnutls_datum_t *ret_t
     unsigned char *text = malloc(FILE_BYTES_MAX + 1);
     if (!text)
         return -ENOMEM;
-    FILE *file = fopen(path, "re");
+    FILE *file = eg_file_open_regular(path);
     size_t length = file ? fread(text, 1, FILE_BYTES_MAX + 1, file) : 0;
     int number = !file || ferror(file) ? errno : 0;
     if (file)
         fclose(file);
     *ret_text = (gnutls_datum_t){text, (unsigned)length};
     if (number) {
-        snprintf(problem, sizeof(problem), "cannot be read: %s.", strerror(number));
+        snprintf(problem, sizeof(problem), "cannot be read: %s.", eg_file_problem(number));
         return fail(error, option, path, problem, -number);
     }
     if (length > FILE_BYTES_MAX)

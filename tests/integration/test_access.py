@@ -1,6 +1,7 @@
 """Who may do what: tokens, grants, anonymous clients, operators; and what happens when keys or time move on."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -545,6 +546,19 @@ def test_a_bad_key_at_reload_changes_nothing(start_gateway, tmp_path, postgres, 
     assert gateway.get(f"/channels/{channel}?wait=0", **bearer([channel])).status == 200
     key.unlink()
     reload(gateway, "nothing has changed")
+    assert gateway.get(f"/channels/{channel}?wait=0", **bearer([channel])).status == 200
+
+
+@pytest.mark.parametrize("what", ["pipe", "device"])
+def test_keys_are_in_regular_files_so_that_a_reload_never_waits(start_gateway, tmp_path, channel, what):
+    file, key = tmp_path / "file", tmp_path / "key"
+    file.write_bytes(SECRET)
+    key.symlink_to(file)
+    gateway = start_gateway("--keys", f"HS256:{key}").wait_ready()
+    key.unlink()
+    os.mkfifo(key) if what == "pipe" else key.symlink_to("/dev/zero")
+    reload(gateway, "nothing has changed")
+    gateway.wait_log(f"keys: {key}: cannot be read: it is no regular file")
     assert gateway.get(f"/channels/{channel}?wait=0", **bearer([channel])).status == 200
 
 

@@ -289,7 +289,7 @@ def test_a_new_certificate_is_for_new_connections_and_streams_go_on(start_gatewa
 
 
 @pytest.mark.parametrize("broken", ["no key", "no certificate", "another key", "nonsense", "an encrypted key",
-                                    "a folder"])
+                                    "a folder", "a pipe"])
 def test_a_bad_pair_changes_nothing_and_at_start_is_an_error(start_gateway, own_certificate, postgres, broken):
     gateway = start_gateway(certificate=own_certificate).wait_ready()
     context = own_certificate.context()
@@ -298,7 +298,8 @@ def test_a_bad_pair_changes_nothing_and_at_start_is_an_error(start_gateway, own_
     other = Certificate()
     told = {"no key": "tls_key: .*No such file", "no certificate": "tls_certificate: .*No such file",
             "another key": "tls_certificate: .* does not belong to the key", "nonsense": "tls_key: .*no private key",
-            "an encrypted key": "tls_key: .* is encrypted", "a folder": "tls_certificate: .*cannot be read"}[broken]
+            "an encrypted key": "tls_key: .* is encrypted", "a folder": "tls_certificate: .*cannot be read",
+            "a pipe": "tls_key: .*cannot be read: it is no regular file"}[broken]
     if broken == "no key":
         key.unlink()
     elif broken == "no certificate":
@@ -311,6 +312,9 @@ def test_a_bad_pair_changes_nothing_and_at_start_is_an_error(start_gateway, own_
         subprocess.run(["openssl", "pkey", "-in", other.key, "-out", own_certificate.key, "-aes256", "-passout",
                         "pass:secret"], check=True)
         key.chmod(0o644)
+    elif broken == "a pipe":
+        key.unlink()
+        os.mkfifo(key)
     else:
         certificate.unlink()
         certificate.mkdir()
