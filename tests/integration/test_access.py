@@ -491,7 +491,8 @@ def test_a_reader_that_takes_nothing_ends_with_its_token(start_gateway, secret_f
         postgres.flood(channel, 1, 2000, 7000)
         until(lambda: shows("eventgate_streams_blocked 1"), "it is blocked")
         until(lambda: shows('eventgate_streams{transport="sse"} 0'), "it is closed")
-        assert shows("eventgate_stuck_streams_closed_total 1") and shows("eventgate_connections 1")
+        assert shows("eventgate_stuck_streams_closed_total 1")
+        until(lambda: shows("eventgate_connections 1"), "the questions' connections are closed, too")
 
 
 # --- reload ----------------------------------------------------------------------------------------------------------
