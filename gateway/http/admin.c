@@ -9,6 +9,7 @@
 #include "eventgate/identity.h"
 #include "eventgate/log.h"
 #include "eventgate/policy.h"
+#include "eventgate/revocations.h"
 #include "eventgate/process.h"
 #include "eventgate/subscribe.h"
 #include "eventgate/worker.h"
@@ -65,13 +66,14 @@ static void end_set(struct eg_buffer *body, const struct eg_set_facts *facts)
 
 /* --- health ------------------------------------------------------------------------------------------------------ */
 
-/* Ready: every set is, and the gateway isn't draining. */
+/* Ready: every set is, what is revoked is known, and the gateway isn't draining. */
 static void handle_ready(struct eg_worker *worker, struct eg_exchange *exchange, bool details)
 {
     const struct eg_worker_shared *shared = worker->shared;
     struct eg_buffer sets = EG_BUFFER_INIT, body = EG_BUFFER_INIT;
     bool draining = atomic_load_explicit(&shared->draining, memory_order_relaxed);
-    bool ready = !draining;
+    bool known = eg_revocations_known(shared->revocations); /* else no token is taken */
+    bool ready = !draining && known;
     for (uint32_t i = 0; i < worker->set_count; i++) {
         struct eg_set_facts facts = eg_set_status_read(&shared->statuses[i]);
         ready = ready && eg_set_facts_ready(&facts, worker->sets[i].config);
@@ -84,7 +86,7 @@ static void handle_ready(struct eg_worker *worker, struct eg_exchange *exchange,
         eg_buffer_add_format(&body, ",\"version\":\"" EG_VERSION "\",\"uptime_seconds\":%" PRId64 ",\"sets\":[",
                              (eg_wall_us() - shared->started_us) / 1000000);
         eg_buffer_add(&body, sets.data, sets.length);
-        eg_buffer_add_string(&body, "]");
+        eg_buffer_add_format(&body, "],\"revocations_known\":%s", boolean(known));
     }
     eg_buffer_add_string(&body, "}");
     body.failed = body.failed || sets.failed;

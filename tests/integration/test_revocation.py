@@ -140,6 +140,22 @@ def test_tokens_wait_for_the_revocations_of_a_database_that_is_away_at_the_start
     until(lambda: gateway.publish(channel, "1", **bob).status == 202, "his token is good")
 
 
+def test_it_is_not_ready_before_it_knows_what_is_revoked(start_guarded, fragile_postgres, channel):
+    gateway = start_guarded("--revocations", "on", "--admin-listen", "127.0.0.1:0", database=fragile_postgres)
+    host, port = re.search(r'listening for operators address="?([0-9.]+):(\d+)', gateway.log_text()).groups()
+
+    def health():
+        return call((host, int(port)), "GET", "/healthz").json()
+
+    until(lambda: health()["sets"][0]["listening"] and health()["sets"][0]["publishing"], "the set does what it should")
+    assert gateway.get("/readyz").status == 503, "it takes no token: the schema is missing"
+    assert health()["revocations_known"] is False
+    install_schema(fragile_postgres.conninfo)
+    gateway.wait_ready()
+    assert health()["revocations_known"] is True
+    assert gateway.publish(channel, "1", **bearer([], [channel])).status == 202
+
+
 def test_a_set_may_leave_revocations_alone(start_guarded, postgres, channel):
     durable = start_guarded("--revocations", "off", durable="d/**").wait_ready()
     live = start_guarded().wait_ready()
