@@ -212,9 +212,14 @@ static void *write_queue(void *context)
     return NULL;
 }
 
+bool eg_log_has(enum eg_log_level level)
+{
+    return level <= atomic_load_explicit(&log_level, memory_order_relaxed);
+}
+
 void eg_log_fields(enum eg_log_level level, const char *message, const struct eg_log_field *fields)
 {
-    if (level > atomic_load_explicit(&log_level, memory_order_relaxed))
+    if (!eg_log_has(level))
         return;
     struct eg_buffer line = EG_BUFFER_INIT;
     if (atomic_load_explicit(&log_format, memory_order_relaxed) == EG_LOG_JSON)

@@ -11,6 +11,7 @@
 #include "eventgate/buffer.h"
 #include "eventgate/frame.h"
 #include "eventgate/json.h"
+#include "eventgate/trace.h"
 
 #define TIME_LENGTH 27    /* 2026-01-31T12:00:00.123456Z */
 #define SECONDS_LENGTH 19 /* 2026-01-31T12:00:00 */
@@ -58,7 +59,7 @@ struct source {
 
 /* Where the parts of the JSON form are. */
 struct parts {
-    size_t time, data, data_length;
+    size_t time, trace, data, data_length;
 };
 
 static void add_id(struct eg_buffer *json, const struct source *source)
@@ -96,6 +97,7 @@ static struct parts add_json(struct eg_buffer *json, const struct source *source
     parts.time = json->length;
     eg_buffer_add(json, time_text, TIME_LENGTH);
     eg_buffer_add_string(json, "\"");
+    parts.trace = json->length + strlen(",\"trace\":\"");
     add_member(json, ",\"trace\":", source->trace);
     eg_buffer_add_string(json, ",\"data\":");
     parts.data = json->length;
@@ -122,6 +124,7 @@ static struct eg_event *event_new(const struct source *source)
 {
     struct eg_event *event = NULL;
     struct eg_buffer json = EG_BUFFER_INIT;
+    char trace[EG_TRACEPARENT_LENGTH + 1];
     struct parts parts = add_json(&json, source);
     if (!json.failed)
         event = malloc(sizeof(*event) + source->payload.length + source->type.length + json.length);
@@ -137,6 +140,9 @@ static struct eg_event *event_new(const struct source *source)
         event->type = keep(&text, source->type);
         event->json = keep(&text, (struct eg_bytes){json.data, json.length});
         event->time = (struct eg_bytes){event->json.data + parts.time, TIME_LENGTH};
+        /* Anything else that SQL gave as its trace is for those who know what it means. */
+        if (source->trace.length == EG_TRACEPARENT_LENGTH && eg_traceparent_read(source->trace, trace))
+            event->trace = (struct eg_bytes){event->json.data + parts.trace, source->trace.length};
         event->data = (struct eg_bytes){event->json.data + parts.data, parts.data_length};
     }
     eg_buffer_done(&json);

@@ -83,6 +83,10 @@ static void add_cloudevent(struct eg_buffer *buffer, const struct eg_event *even
     eg_buffer_add_json_string(buffer, channel->name, channel->name_length);
     eg_buffer_add_string(buffer, ",\"time\":\"");
     add_bytes(buffer, event->time);
+    if (event->trace.length > 0) {
+        eg_buffer_add_string(buffer, "\",\"traceparent\":\"");
+        add_bytes(buffer, event->trace);
+    }
     eg_buffer_add_string(buffer, "\",\"datacontenttype\":\"application/json\",\"data\":");
     add_bytes(buffer, event->data);
     eg_buffer_add_string(buffer, "}");

@@ -66,7 +66,7 @@ static int problem(struct eg_error *error, size_t item, const char *what)
     snprintf(
         error->sentence, sizeof(error->sentence),
         "Item %zu of the batch %s. An item is {\"channel\":\"NAME\",\"data\":ANY JSON}, and for durable channels may "
-        "have \"type\" and \"key\". Nothing of the batch was published.",
+        "have \"type\", \"key\" and \"trace\". Nothing of the batch was published.",
         item, what);
     return -EINVAL;
 }
@@ -132,10 +132,12 @@ static int check_members(json_t *object, size_t number, struct eg_json_batch_ite
             item->has_type = true;
         else if (strcmp(key, "key") == 0)
             item->has_key = true;
+        else if (strcmp(key, "trace") == 0)
+            item->has_trace = true;
         else if (strcmp(key, "channel") != 0)
-            return problem(error, number, "has a member other than channel, data, type and key");
+            return problem(error, number, "has a member other than channel, data, type, key and trace");
         if (!json_is_string(value))
-            return problem(error, number, "has a \"channel\", \"type\" or \"key\" that is not a string");
+            return problem(error, number, "has a \"channel\", \"type\", \"key\" or \"trace\" that is not a string");
     }
     if (!json_object_get(object, "channel"))
         return problem(error, number, "has no \"channel\"");
@@ -168,6 +170,8 @@ static int read_item(struct scan *scan, json_t *object, size_t number, struct eg
         result = copy_string(json_object_get(object, "type"), &item->type);
     if (!result && item->has_key)
         result = copy_string(json_object_get(object, "key"), &item->key);
+    if (!result && item->has_trace)
+        result = copy_string(json_object_get(object, "trace"), &item->trace);
     return result;
 }
 
@@ -298,7 +302,7 @@ void eg_json_batch_done(struct eg_json_batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
         const struct eg_json_batch_item *item = &batch->items[i];
-        const struct eg_bytes owned[] = {item->channel, item->data, item->type, item->key};
+        const struct eg_bytes owned[] = {item->channel, item->data, item->type, item->key, item->trace};
         for (size_t j = 0; j < EG_ARRAY_LENGTH(owned); j++)
             free((void *)(uintptr_t)owned[j].data);
     }

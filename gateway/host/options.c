@@ -8,6 +8,7 @@
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const log_formats[] = {"text", "json", NULL};
+static const char *const log_requests[] = {"none", "traced", "all", NULL};
 static const char *const revocation_choices[] = {"auto", "on", "off", NULL};
 static const char *const claims_dialects[] = {"eventgate", "mercure", "postgres-websockets", NULL};
 static const char *const expiries[] = {"required", "optional", NULL};
@@ -34,6 +35,9 @@ const struct eg_option eg_options[] = {
      "LEVEL", "error, warn, info, or debug."},
     {"log_format", EG_OPTION_GATEWAY, EG_OPTION_CHOICE, IN_CONFIG(log_format), "text", 0, 0, log_formats, false,
      "FORMAT", "text or json."},
+    {"log_requests", EG_OPTION_GATEWAY, EG_OPTION_CHOICE, IN_CONFIG(settings.log_requests), "traced", 0, 0,
+     log_requests, true, "WHICH",
+     "Which requests have a line at level info: none, traced (those whose traceparent has the flag sampled), or all."},
     {"heartbeat", EG_OPTION_GATEWAY, EG_OPTION_TIME, IN_CONFIG(settings.heartbeat_ms), "15s", 100, HOUR, NULL, true,
      "TIME", "How often an idle stream gets a heartbeat, or its cursor if that has moved."},
     {"retry", EG_OPTION_GATEWAY, EG_OPTION_TIME, IN_CONFIG(settings.retry_ms), "3s", 1, HOUR, NULL, true, "TIME",

@@ -34,6 +34,7 @@ struct eg_posting {
     bool batch;
     bool unpublished;                /* the durable part wasn't committed, so that nothing else is published */
     char tag[EG_CURSOR_TAG_MAX + 1]; /* of the log, for ids */
+    char request[EG_EXCHANGE_ID_MAX + 1];
     uint64_t submitted_us;
     const char *subject; /* whose keys they are; while it is being submitted */
     size_t row_count;
@@ -394,6 +395,7 @@ static bool make_part(struct eg_posting *posting, uint32_t set, bool durable)
     part->message.deliver = part_is_back;
     part->publication->done = part_done;
     part->publication->context = part;
+    part->publication->request = posting->request;
     part->publication->set = set;
     part->publication->durable = durable;
     part->publication->whole = durable;
@@ -456,6 +458,7 @@ static void refuse(struct eg_posting *posting, struct eg_exchange *exchange, int
 
 void eg_posting_submit(struct eg_posting *posting, struct eg_exchange *exchange)
 {
+    memcpy(posting->request, exchange->id, sizeof(posting->request));
     posting->submitted_us = eg_loop_now_us(posting->worker->loop);
     posting->subject = eg_grants_subject(exchange->grants);
     int error = make_parts(posting) ? admit_parts(posting) : -ENOMEM;

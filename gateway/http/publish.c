@@ -115,13 +115,10 @@ static bool check_live(struct eg_worker *worker, struct eg_exchange *exchange, s
     return check_text(exchange, item, payload);
 }
 
-/* What all durable events of a request carry. */
-static struct eg_bytes trace_of(struct eg_exchange *exchange, char memory[EG_TRACEPARENT_LENGTH + 1])
+/* What all durable events of a request carry that have no trace of their own. */
+static struct eg_bytes trace_of(const struct eg_exchange *exchange)
 {
-    const char *header = eg_exchange_header(exchange, "traceparent");
-    if (!header || !eg_traceparent_read(header, memory))
-        return (struct eg_bytes){"", 0};
-    return (struct eg_bytes){memory, EG_TRACEPARENT_LENGTH};
+    return (struct eg_bytes){exchange->trace, strlen(exchange->trace)};
 }
 
 /* --- POST /channels/NAME ----------------------------------------------------------------------------------------- */
@@ -241,7 +238,7 @@ static void submit_single(struct eg_worker *worker, struct eg_exchange *exchange
 
 static void handle_single(struct eg_worker *worker, struct eg_exchange *exchange, struct eg_bytes body)
 {
-    char key[EG_EVENT_KEY_MAX_BYTES + 1], trace[EG_TRACEPARENT_LENGTH + 1];
+    char key[EG_EVENT_KEY_MAX_BYTES + 1];
     struct eg_buffer json = EG_BUFFER_INIT;
     struct eg_posting_row row = {0};
     enum eg_body_kind kind;
@@ -251,7 +248,7 @@ static void handle_single(struct eg_worker *worker, struct eg_exchange *exchange
     if (!good || !body_fits(exchange, body, &kind))
         return;
     if (row.durable) {
-        row.trace = trace_of(exchange, trace);
+        row.trace = trace_of(exchange);
         good = read_durable_body(exchange, kind, body, &json, &row.data);
     } else {
         row.data = body;
@@ -313,10 +310,14 @@ static bool read_batch(struct eg_worker *worker, struct eg_exchange *exchange, s
 static bool read_durable_item(struct eg_exchange *exchange, const struct eg_json_batch_item *item, size_t index,
                               struct eg_posting_row *row)
 {
+    char trace[EG_TRACEPARENT_LENGTH + 1];
     struct eg_refusal refusal;
     int result = item->has_type ? eg_event_type_check(item->type, &refusal) : 0;
     if (!result && item->has_key)
         result = eg_event_key_check(item->key, &refusal);
+    if (!result && item->has_trace && !eg_traceparent_read(item->trace, trace))
+        result = eg_refuse(&refusal, EG_PROBLEM_BAD_PARAMETER,
+                           "\"trace\" is a traceparent: 00-, 32 hexadecimal digits, -, 16, -, and 2.");
     if (result) {
         refuse_item(exchange, index, refusal.problem, refusal.detail);
         return false;
@@ -324,6 +325,7 @@ static bool read_durable_item(struct eg_exchange *exchange, const struct eg_json
     row->data = item->json;
     row->type = item->type;
     row->key = item->key;
+    row->trace = item->has_trace ? item->trace : trace_of(exchange);
     return true;
 }
 
@@ -334,9 +336,10 @@ static bool read_item(struct eg_worker *worker, struct eg_exchange *exchange, co
         return false;
     if (row->durable)
         return read_durable_item(exchange, item, index, row);
-    if (item->has_type || item->has_key) {
+    if (item->has_type || item->has_key || item->has_trace) {
         refuse_item(exchange, index, EG_PROBLEM_BAD_PARAMETER,
-                    "\"type\" and \"key\" are for durable channels; a live event is its payload and nothing else.");
+                    "\"type\", \"key\" and \"trace\" are for durable channels; a live event is its payload and nothing "
+                    "else.");
         return false;
     }
     row->data = item->data;
@@ -359,15 +362,13 @@ static bool check_set(struct eg_worker *worker, struct eg_exchange *exchange, si
 }
 
 static bool read_items(struct eg_worker *worker, struct eg_exchange *exchange, const struct eg_json_batch *batch,
-                       struct eg_bytes trace, struct eg_posting *posting)
+                       struct eg_posting *posting)
 {
     const struct eg_posting_row *first = NULL;
     for (size_t i = 0; i < batch->count; i++) {
         struct eg_posting_row *row = eg_posting_row(posting, i);
         if (!read_item(worker, exchange, &batch->items[i], i, row))
             return false;
-        if (row->durable)
-            row->trace = trace;
         if (!first && row->durable)
             first = row;
         if (first && !check_set(worker, exchange, i, row, first))
@@ -378,7 +379,6 @@ static bool read_items(struct eg_worker *worker, struct eg_exchange *exchange, c
 
 static void handle_batch(struct eg_worker *worker, struct eg_exchange *exchange, struct eg_bytes body)
 {
-    char trace[EG_TRACEPARENT_LENGTH + 1];
     struct eg_json_batch batch;
     if (!batch_options_fit(exchange) || !read_batch(worker, exchange, body, &batch))
         return;
@@ -386,7 +386,7 @@ static void handle_batch(struct eg_worker *worker, struct eg_exchange *exchange,
     if (!posting)
         eg_posting_no_memory(exchange);
     else if ((batch.count == 1 || take_rate(worker, exchange, batch.count - 1, batch.count)) &&
-             read_items(worker, exchange, &batch, trace_of(exchange, trace), posting))
+             read_items(worker, exchange, &batch, posting))
         eg_posting_submit(posting, exchange);
     else
         eg_posting_free(posting);

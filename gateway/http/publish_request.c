@@ -83,38 +83,3 @@ int eg_idempotency_key_read(const char *header, char ret_key[EG_EVENT_KEY_MAX_BY
     ret_key[key.length] = '\0';
     return 0;
 }
-
-/* `length` hexadecimal digits, none of them a capital. */
-static bool is_hex(const char *text, size_t length)
-{
-    return strspn(text, "0123456789abcdef") >= length;
-}
-
-static bool is_all(const char *text, size_t length, char digit)
-{
-    for (size_t i = 0; i < length; i++)
-        if (text[i] != digit)
-            return false;
-    return true;
-}
-
-/* version-traceid-parentid-flags: 2, 32, 16 and 2 digits */
-bool eg_traceparent_read(const char *header, char ret_trace[EG_TRACEPARENT_LENGTH + 1])
-{
-    enum { TRACE_ID = 3, PARENT_ID = 36, FLAGS = 53 };
-    header += strspn(header, " \t");
-    size_t length = strlen(header);
-    while (length > 0 && strchr(" \t", header[length - 1]))
-        length--;
-    if (length < EG_TRACEPARENT_LENGTH || !is_hex(header, 2) || is_all(header, 2, 'f'))
-        return false;
-    bool higher = !is_all(header, 2, '0');
-    if (length > EG_TRACEPARENT_LENGTH && (!higher || header[EG_TRACEPARENT_LENGTH] != '-'))
-        return false;
-    if (header[TRACE_ID - 1] != '-' || header[PARENT_ID - 1] != '-' || header[FLAGS - 1] != '-' ||
-        !is_hex(header + TRACE_ID, 32) || is_all(header + TRACE_ID, 32, '0') || !is_hex(header + PARENT_ID, 16) ||
-        is_all(header + PARENT_ID, 16, '0') || !is_hex(header + FLAGS, 2))
-        return false;
-    snprintf(ret_trace, EG_TRACEPARENT_LENGTH + 1, "00%.*s", EG_TRACEPARENT_LENGTH - 2, header + 2);
-    return true;
-}

@@ -184,6 +184,14 @@ const char *eg_route_allow(enum eg_route route)
     return "GET, HEAD, POST, OPTIONS";
 }
 
+const char *eg_route_name(enum eg_route route)
+{
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(routes); i++)
+        if (routes[i].route == route)
+            return routes[i].path;
+    return route == EG_ROUTE_CHANNEL ? "/channels/{channel}" : NULL;
+}
+
 /* --- bodies ----------------------------------------------------------------------------------------------------------
  */
 

@@ -22,7 +22,6 @@ void eg_exchange_problem(struct eg_exchange *exchange, enum eg_problem problem, 
                          const struct eg_header *headers)
 {
     struct eg_header list[4] = {{NULL, NULL}};
-    char address[INET6_ADDRSTRLEN];
     size_t count = 0;
     unsigned status = eg_problem_status(problem);
     if ((status == 503 || status == 429) && !has_header(headers, "Retry-After"))
@@ -32,16 +31,37 @@ void eg_exchange_problem(struct eg_exchange *exchange, enum eg_problem problem, 
     list[count] = (struct eg_header){NULL, NULL};
     struct eg_buffer body = EG_BUFFER_INIT;
     eg_problem_add(&body, problem, detail, exchange->id);
-    /* Not the detail: it may quote what the client has sent. */
-    eg_address_text(&exchange->address, address);
-    eg_log(EG_LOG_DEBUG, "request refused", EG_LOG_STR("request", exchange->id), EG_LOG_INT("status", status),
-           EG_LOG_STR("problem", eg_problem_name(problem)), EG_LOG_STR("client", address));
+    exchange->problem = eg_problem_name(problem); /* for the log; not the detail, which may quote the client */
     eg_exchange_reply(exchange, status, "application/problem+json", &body, list);
 }
 
 static void no_memory(struct eg_exchange *exchange)
 {
     eg_exchange_problem(exchange, EG_PROBLEM_OVERLOADED, "The gateway is out of memory. Try again.", NULL);
+}
+
+/* May stand in a header, a log line and a URN (RFC 3986, unreserved). */
+static bool is_request_id(const char *text)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    size_t length = strspn(text, allowed);
+    return length > 0 && length <= EG_EXCHANGE_ID_MAX && text[length] == '\0';
+}
+
+/* A trusted proxy may have given the request an id already, by which its own log calls it. */
+static void take_request_id(struct eg_exchange *exchange)
+{
+    const char *given = exchange->client->proxied ? eg_exchange_header(exchange, "X-Request-Id") : NULL;
+    if (given && is_request_id(given) && eg_exchange_header_count(exchange, "X-Request-Id") == 1)
+        snprintf(exchange->id, sizeof(exchange->id), "%s", given);
+}
+
+static void read_trace(struct eg_exchange *exchange)
+{
+    const char *header = eg_exchange_header(exchange, "traceparent");
+    if (header && eg_exchange_header_count(exchange, "traceparent") == 1 &&
+        !eg_traceparent_read((struct eg_bytes){header, strlen(header)}, exchange->trace))
+        exchange->trace[0] = '\0';
 }
 
 /* Whose request is it? Answers and returns false if a trusted proxy doesn't say so. */
@@ -114,6 +134,8 @@ static void answer_options(struct eg_exchange *exchange, const char *allow)
 void eg_exchange_route(struct eg_exchange *exchange, const char *method)
 {
     exchange->method = method_of(method);
+    take_request_id(exchange);
+    read_trace(exchange);
     struct eg_refusal refusal;
     if (!find_client(exchange))
         return;

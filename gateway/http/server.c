@@ -73,7 +73,8 @@ static void *request_line(void *context, const char *uri, struct MHD_Connection 
     exchange->server = server;
     exchange->connection = connection;
     exchange->client = eg_client_find(client_fd(connection));
-    snprintf(exchange->id, sizeof(exchange->id), "%s%08" PRIx32, server->id_prefix, server->id_next++);
+    snprintf(exchange->id, sizeof(exchange->id), "%s%08" PRIx32, server->id_prefix, ++server->id_last);
+    exchange->began_us = eg_loop_now_us(server->options.loop);
     LIST_INSERT_HEAD(&server->exchanges, exchange, entry);
     server->exchange_count++;
     if (exchange->client)
@@ -239,12 +240,19 @@ static struct MHD_Daemon *start_daemon(struct eg_server *server)
         connection_notified, server, MHD_OPTION_END);
 }
 
-/* A problem for which there is always memory. `text` is static. */
-static struct MHD_Response *ready_problem(const char *text)
+/* A problem for which there is always memory. All requests that are answered with it share an id, which the log has
+ * beside their own. */
+static struct MHD_Response *ready_problem(const struct eg_server *server, enum eg_problem problem, const char *detail)
 {
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
+    struct eg_buffer body = EG_BUFFER_INIT;
+    size_t length = 0;
+    eg_problem_add(&body, problem, detail, server->ready_id);
+    char *text = eg_buffer_take(&body, &length);
+    struct MHD_Response *response = text ? MHD_create_response_from_buffer(length, text, MHD_RESPMEM_MUST_FREE) : NULL;
+    if (!response)
+        free(text);
     if (response && (MHD_add_response_header(response, "Content-Type", "application/problem+json") != MHD_YES ||
+                     MHD_add_response_header(response, "X-Request-Id", server->ready_id) != MHD_YES ||
                      MHD_add_response_header(response, "Retry-After", "1") != MHD_YES)) {
         MHD_destroy_response(response);
         return NULL;
@@ -265,13 +273,12 @@ struct eg_server *eg_server_new(const struct eg_server_options *options)
     LIST_INIT(&server->answered);
     eg_random_bytes(&random, sizeof(random));
     snprintf(server->id_prefix, sizeof(server->id_prefix), "%08" PRIx32, random);
+    snprintf(server->ready_id, sizeof(server->ready_id), "%s00000000", server->id_prefix);
     server->out_of_memory =
-        ready_problem("{\"type\":\"urn:pg-eventgate:problem:overloaded\",\"title\":\"Busy\",\"status\":503,"
-                      "\"detail\":\"The gateway is out of memory for this request. Try again.\"}");
+        ready_problem(server, EG_PROBLEM_OVERLOADED, "The gateway is out of memory for this request. Try again.");
     server->outcome_unknown =
-        ready_problem("{\"type\":\"urn:pg-eventgate:problem:outcome-unknown\",\"title\":\"It may or may not have been "
-                      "published\",\"status\":503,\"detail\":\"The gateway is out of memory for its answer. Send it "
-                      "again: what has a key is published once.\"}");
+        ready_problem(server, EG_PROBLEM_OUTCOME_UNKNOWN,
+                      "The gateway is out of memory for its answer. Send it again: what has a key is published once.");
     server->daemon = start_daemon(server);
     server->intake = eg_intake_new(options->loop, options->settings, options->counts, options->metrics,
                                    (struct eg_intake_hooks){admit, server});

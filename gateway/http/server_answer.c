@@ -10,6 +10,7 @@
 #include "eventgate/backoff.h"
 #include "eventgate/identity.h"
 #include "eventgate/log.h"
+#include "eventgate/request_log.h"
 #include "eventgate/server_internal.h"
 
 static void count_response(struct eg_server *server, unsigned status)
@@ -66,11 +67,14 @@ void eg_exchange_answer(struct eg_exchange *exchange, unsigned status, struct MH
     if (!response) {
         response = exchange->may_be_done ? server->outcome_unknown : server->out_of_memory;
         status = MHD_HTTP_SERVICE_UNAVAILABLE;
+        eg_log(EG_LOG_WARN, "no memory for an answer", EG_LOG_STR("request", exchange->id),
+               EG_LOG_STR("answered_as", server->ready_id));
     }
     exchange->answered = true;
     exchange->response = response;
     exchange->status = status;
     count_response(server, status);
+    eg_request_log_answered(exchange, status);
     if (!exchange->suspended)
         return;
     eg_exchange_unwatch_hangup(exchange);
@@ -246,6 +250,11 @@ bool eg_exchange_header_list(struct eg_exchange *exchange, const char *name, str
 const struct eg_settings *eg_exchange_settings(const struct eg_exchange *exchange)
 {
     return exchange->server->options.settings;
+}
+
+struct eg_loop *eg_exchange_loop(const struct eg_exchange *exchange)
+{
+    return exchange->server->options.loop;
 }
 
 struct eg_metrics *eg_exchange_metrics(const struct eg_exchange *exchange)

@@ -71,6 +71,7 @@ static void stream_close(struct eg_stream *stream)
     eg_catchup_done(&stream->catchup);
     eg_event_unref(stream->half);
     eg_grants_unref(stream->grants);
+    eg_request_log_ended(stream->request, eg_loop_now_us(worker->loop));
     free(stream);
 }
 
@@ -419,6 +420,7 @@ static struct eg_stream *stream_new(struct eg_subscription *subscription, const 
         return NULL;
     }
     stream->grants = exchange->grants ? eg_grants_ref(exchange->grants) : NULL;
+    stream->request = eg_request_log_stream(exchange);
     stream->expiry.fire = token_expires;
     stream->hold = subscription->hold;
     subscription->hold = (struct eg_hold){.channels = NULL};

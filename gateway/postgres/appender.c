@@ -279,6 +279,7 @@ static void fail_group(struct eg_appender *appender, struct eg_append_group *gro
     bool alone = group->unit_count == 1;
     eg_log(EG_LOG_WARN, "PostgreSQL refuses to append", EG_LOG_STR("set", appender->set->name),
            EG_LOG_INT("items", group->item_count), EG_LOG_INT("tries", group->tries + 1),
+           EG_LOG_STR("request", group->unit_count == 1 ? group->units[0].publication->request : NULL),
            EG_LOG_STR("sqlstate", group->error.sqlstate), EG_LOG_STR("error", eg_connection_loggable(&group->error)));
     eg_append_group_forget(group);
     if (soon && group->tries + 1 < TRIES_MAX) {

@@ -129,12 +129,23 @@ static bool push_again(struct again *again, struct place place)
     return true;
 }
 
+/* Of one alone, whose it was: each of several is sent again. */
+static void log_refused(const struct eg_publisher *publisher, const struct group *group)
+{
+    eg_log(EG_LOG_WARN, "PostgreSQL refuses to publish", EG_LOG_STR("set", publisher->set->name),
+           EG_LOG_INT("items", group->count),
+           EG_LOG_STR("request", group->count == 1 ? group->items[0].publication->request : NULL),
+           EG_LOG_STR("sqlstate", group->error.sqlstate), EG_LOG_STR("error", eg_connection_loggable(&group->error)));
+}
+
 /* A transaction is over. */
 static void finish_group(struct eg_publisher *publisher)
 {
     struct group group = publisher->groups[publisher->first_group];
     publisher->first_group = (publisher->first_group + 1) % GROUPS_MAX;
     publisher->group_count--;
+    if (group.failed)
+        log_refused(publisher, &group);
     for (size_t i = 0; i < group.count; i++) {
         if (!group.failed)
             finish_item(publisher, group.items[i], EG_OUTCOME_COMMITTED, NULL);
@@ -144,10 +155,6 @@ static void finish_group(struct eg_publisher *publisher)
     }
     if (!group.failed)
         eg_metrics_observe(publisher->metrics, EG_METRIC_PUBLISH_BATCH, group.count, 1);
-    else
-        eg_log(EG_LOG_WARN, "PostgreSQL refuses to publish", EG_LOG_STR("set", publisher->set->name),
-               EG_LOG_INT("items", group.count), EG_LOG_STR("sqlstate", group.error.sqlstate),
-               EG_LOG_STR("error", eg_connection_loggable(&group.error)));
 }
 
 /* --- sending ---------------------------------------------------------------------------------------------------------

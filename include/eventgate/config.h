@@ -19,7 +19,8 @@
 
 /* What may change while the gateway runs; copied to whoever uses it. Times in ms, sizes in bytes. */
 struct eg_settings {
-    uint32_t log_level; /* enum eg_log_level */
+    uint32_t log_level;    /* enum eg_log_level */
+    uint32_t log_requests; /* enum eg_log_requests */
     uint32_t heartbeat_ms;
     uint32_t retry_ms;             /* EventSource's `retry:` */
     uint32_t subscribe_timeout_ms; /* how long a subscription waits for its LISTEN */

@@ -30,6 +30,7 @@ struct eg_event {
     struct eg_bytes json; /* {"id":…,"channel":…,"type":…?,"time":…,"trace":…?,"data":…}, one line, no line break */
     struct eg_bytes type;              /* durable; "" for none */
     struct eg_bytes data;              /* the part of `json` that is the value of "data" */
+    struct eg_bytes trace;             /* the traceparent that came with it, a part of `json`; "" for none */
     struct eg_bytes time;              /* RFC 3339 with microseconds, UTC; the part of `json` without the quotes */
     _Atomic(struct eg_frame *) frames; /* list of those built so far */
 };

@@ -33,7 +33,8 @@ struct eg_json_batch_item {
     struct eg_bytes json; /* the JSON text of `data`: that part of the body */
     bool has_type;        /* a "type" member was given (durable channels only) */
     bool has_key;
-    struct eg_bytes type, key; /* with them */
+    bool has_trace;
+    struct eg_bytes type, key, trace; /* with them */
 };
 
 struct eg_json_batch {
@@ -42,9 +43,9 @@ struct eg_json_batch {
 };
 
 /*
- * Reads a batch body: a JSON array of {"channel","data","type"?,"key"?}, or (`ndjson`) one such object a line, empty
- * lines skipped. Numbers in "data" keep their text only as far as the value was given as such: the item's text is cut
- * from the body itself, never re-serialised. More than `max_items`: -E2BIG; an unknown member, a missing or doubled
+ * Reads a batch body: a JSON array of {"channel","data","type"?,"key"?,"trace"?}, or (`ndjson`) one such object a line,
+ * empty lines skipped. Numbers in "data" keep their text only as far as the value was given as such: the item's text is
+ * cut from the body itself, never re-serialised. More than `max_items`: -E2BIG; an unknown member, a missing or doubled
  * one, wrong types, or bad JSON: -EINVAL, with a sentence in `ret_error` that names the item (counted from 1) and says
  * what is right. -ENOMEM. Free with eg_json_batch_done().
  */

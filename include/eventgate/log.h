@@ -9,6 +9,8 @@
 #ifndef EG_LOG_H
 #define EG_LOG_H
 
+#include <stdbool.h>
+
 #include "eventgate/common.h"
 
 enum eg_log_level { EG_LOG_ERROR, EG_LOG_WARN, EG_LOG_INFO, EG_LOG_DEBUG };
@@ -33,6 +35,9 @@ struct eg_log_field {
 #define eg_log(level, ...) EG_LOG_CALL(level, __VA_ARGS__, EG_LOG_END)
 #define EG_LOG_CALL(level, message, ...) eg_log_fields((level), (message), (const struct eg_log_field[]){__VA_ARGS__})
 void eg_log_fields(enum eg_log_level level, const char *message, const struct eg_log_field *fields);
+
+/* Would a line of this level be written? */
+bool eg_log_has(enum eg_log_level level);
 
 /* Lines above `level` are left out. May be called at any time (reload). */
 void eg_log_configure(enum eg_log_level level, enum eg_log_format format);

@@ -39,6 +39,7 @@ struct eg_publication {
     struct eg_publication *next;                      /* for the holder */
     void (*done)(struct eg_publication *publication); /* called once on the Postgres thread when no item is PENDING */
     void *context;                                    /* for `done` */
+    const char *request; /* the id of the request that it came with, for the log; borrowed till `done` is called */
     uint32_t set;
     bool durable;                    /* appended to the log; else notified */
     bool whole;                      /* durable: a unit, all of it or nothing */

@@ -1,5 +1,5 @@
 /*
- * What a POST says of an event beside its data: type, idempotency key, trace. Pure functions; any thread.
+ * What a POST says of an event beside its data: type and idempotency key. Pure functions; any thread.
  */
 #ifndef EG_PUBLISH_REQUEST_H
 #define EG_PUBLISH_REQUEST_H
@@ -10,7 +10,6 @@
 
 #define EG_EVENT_TYPE_MAX_BYTES 100
 #define EG_EVENT_KEY_MAX_BYTES 255
-#define EG_TRACEPARENT_LENGTH 55
 
 /* Can it be a type, or a key? 1 to so many bytes of UTF-8 without control characters; else -EINVAL with a refusal. */
 int eg_event_type_check(struct eg_bytes type, struct eg_refusal *ret_refusal) EG_MUST_CHECK;
@@ -23,12 +22,5 @@ int eg_event_key_check(struct eg_bytes key, struct eg_refusal *ret_refusal) EG_M
  */
 int eg_idempotency_key_read(const char *header, char ret_key[EG_EVENT_KEY_MAX_BYTES + 1],
                             struct eg_refusal *ret_refusal) EG_MUST_CHECK;
-
-/*
- * Reads the header traceparent (W3C Trace Context, section 3.2; https://www.w3.org/TR/trace-context/). False if it
- * isn't valid, and then counts as absent. One of a higher version is carried as version 00, as the specification wants
- * it.
- */
-bool eg_traceparent_read(const char *header, char ret_trace[EG_TRACEPARENT_LENGTH + 1]);
 
 #endif

@@ -60,6 +60,8 @@ enum eg_route {
 enum eg_route eg_route_find(struct eg_bytes path, struct eg_bytes *ret_channel);
 /* The methods a route answers, as the value of `Allow`. */
 const char *eg_route_allow(enum eg_route route);
+/* As the documentation has it: "/events", "/channels/{channel}"; NULL for EG_ROUTE_NONE. */
+const char *eg_route_name(enum eg_route route);
 
 enum eg_after {
     EG_AFTER_NOW,

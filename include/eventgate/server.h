@@ -16,6 +16,7 @@
 #include "eventgate/buffer.h"
 #include "eventgate/intake.h"
 #include "eventgate/request.h"
+#include "eventgate/trace.h"
 
 struct MHD_Connection;
 struct MHD_Response;
@@ -29,15 +30,18 @@ enum eg_method { EG_METHOD_GET, EG_METHOD_HEAD, EG_METHOD_POST, EG_METHOD_OPTION
 /* Where the token of a request stands. */
 enum eg_token_source { EG_TOKEN_NOWHERE, EG_TOKEN_IN_HEADER, EG_TOKEN_IN_COOKIE, EG_TOKEN_IN_QUERY };
 
-#define EG_EXCHANGE_ID_LENGTH 16
+/* Of a request id: our own have 16 hexadecimal digits, those that a proxy gives up to so many characters. */
+#define EG_EXCHANGE_ID_MAX 64
 
 /* One request and its answer. Owned by the server; lives from the request line until the answer is out. */
 struct eg_exchange {
     struct eg_server *server;
     struct eg_client *client;
-    union eg_address address;           /* whose request it is: the peer's, or as a trusted proxy gives it */
-    char id[EG_EXCHANGE_ID_LENGTH + 1]; /* request id */
-    bool crowded;                       /* that address has as many connections and requests as it may have */
+    union eg_address address;              /* whose request it is: the peer's, or as a trusted proxy gives it */
+    char id[EG_EXCHANGE_ID_MAX + 1];       /* request id */
+    char trace[EG_TRACEPARENT_LENGTH + 1]; /* its traceparent; "" for none that is valid */
+    uint64_t began_us;                     /* eg_loop_now_us() */
+    bool crowded;                          /* that address has as many connections and requests as it may have */
     bool http_1_0;
     enum eg_method method;
     enum eg_route route;
@@ -61,6 +65,7 @@ struct eg_exchange {
     struct MHD_Connection *connection;
     struct MHD_Response *response; /* ready, to be queued when the suspended connection runs again */
     unsigned status;
+    const char *problem; /* of the answer: its name; NULL for none */
     void (*taken)(struct eg_exchange *exchange, struct eg_wire wire);
     void (*hung_up)(struct eg_exchange *exchange);
     struct eg_watch hangup; /* watches a suspended connection's socket, hangup_fd */
@@ -132,6 +137,9 @@ const char *eg_exchange_header(struct eg_exchange *exchange, const char *name);
 
 /* Appends all of that name, in their order, joined by commas (RFC 9110 section 5.3). Returns whether there is any. */
 bool eg_exchange_header_list(struct eg_exchange *exchange, const char *name, struct eg_buffer *list);
+
+/* The loop that it belongs to. */
+struct eg_loop *eg_exchange_loop(const struct eg_exchange *exchange);
 
 /* Where to count what becomes of it. */
 struct eg_metrics *eg_exchange_metrics(const struct eg_exchange *exchange);

@@ -26,7 +26,8 @@ struct eg_server {
     LIST_HEAD(, eg_exchange) exchanges;
     LIST_HEAD(, eg_exchange) answered; /* suspended, with their response */
     char id_prefix[9];
-    uint32_t id_next;
+    uint32_t id_last;
+    char ready_id[17]; /* of the answers that are always ready */
 };
 
 /* server_answer.c */

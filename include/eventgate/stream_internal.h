@@ -6,6 +6,7 @@
 #define EG_STREAM_INTERNAL_H
 
 #include "eventgate/catchup.h"
+#include "eventgate/request_log.h"
 #include "eventgate/stream.h"
 #include "eventgate/stream_note.h"
 
@@ -32,6 +33,7 @@ struct eg_stream {
     bool asked_for_all; /* and its first gap isn't one */
     uint64_t told_place, told_position; /* of the last cursor that the client has been sent */
     uint64_t beat_ms;                   /* when its next heartbeat is due */
+    struct eg_request_trace *request;   /* for the log; or NULL */
     struct eg_grants *grants;           /* a reference; NULL: everything is allowed */
     struct eg_timer expiry;             /* of its token, if that ever expires */
     TAILQ_ENTRY(eg_stream) entry;

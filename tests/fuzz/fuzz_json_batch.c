@@ -31,6 +31,8 @@ static void check_item(const struct eg_json_batch_item *item, const json_t *obje
     check(item->has_key == (json_object_get(object, "key") != NULL));
     check(!item->has_type || is_string(json_object_get(object, "type"), item->type));
     check(!item->has_key || is_string(json_object_get(object, "key"), item->key));
+    check(item->has_trace == (json_object_get(object, "trace") != NULL));
+    check(!item->has_trace || is_string(json_object_get(object, "trace"), item->trace));
     check(item->json.data >= body && item->json.data + item->json.length <= body + length);
     json_t *own = json_loadb(item->json.data, item->json.length, DECODE_FLAGS, NULL);
     check(own && json_equal(own, value));

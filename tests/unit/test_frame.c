@@ -218,16 +218,22 @@ static void chunks_wrap_bytes(void **state)
     assert_buffer(&buffer, "10\r\n0123456789abcdef\r\n2\r\n\r\n\r\n");
 }
 
-static struct eg_event *row_event(const char *type)
+static struct eg_event *traced_event(const char *type, const char *trace)
 {
     struct eg_channel *channel = eg_channel_new("orders/1", 8, false, 0);
     const struct eg_event_row row = {.cursor = {.tag = "k3x9qa", .has_position = true, .position = 8589934593},
                                      .appended_us = AT_US,
                                      .data = {"{\"a\":\n1e400}", 12},
-                                     .type = {type, strlen(type)}};
+                                     .type = {type, strlen(type)},
+                                     .trace = {trace, strlen(trace)}};
     struct eg_event *event = eg_event_new_durable(channel, &row);
     eg_channel_unref(channel);
     return event;
+}
+
+static struct eg_event *row_event(const char *type)
+{
+    return traced_event(type, "");
 }
 
 static void a_durable_event_has_its_position_and_type(void **state)
@@ -258,6 +264,31 @@ static void a_durable_cloudevent_has_its_type(void **state)
                  "{\"specversion\":\"1.0\",\"id\":\"k3x9qa.8589934593\",\"source\":\"/channels/orders/1\","
                  "\"type\":\"insert\",\"subject\":\"orders/1\",\"time\":\"2026-01-31T12:00:00.123456Z\","
                  "\"datacontenttype\":\"application/json\",\"data\":{\"a\": 1e400}}\n");
+    eg_event_unref(event);
+}
+
+static void a_cloudevent_has_the_trace(void **state)
+{
+    static const char trace[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const struct eg_format cloudevents = {EG_TRANSPORT_NDJSON, EG_PAYLOAD_CLOUDEVENTS, EG_EVENT_NAME_NONE};
+    struct eg_event *event = traced_event("insert", trace);
+    (void)state;
+    assert_frame(event, cloudevents,
+                 "{\"specversion\":\"1.0\",\"id\":\"k3x9qa.8589934593\",\"source\":\"/channels/orders/1\","
+                 "\"type\":\"insert\",\"subject\":\"orders/1\",\"time\":\"2026-01-31T12:00:00.123456Z\","
+                 "\"traceparent\":\"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\","
+                 "\"datacontenttype\":\"application/json\",\"data\":{\"a\": 1e400}}\n");
+    assert_frame(event, (struct eg_format){EG_TRANSPORT_NDJSON, EG_PAYLOAD_EVENT, EG_EVENT_NAME_NONE},
+                 "{\"id\":\"k3x9qa.8589934593\",\"channel\":\"orders/1\",\"type\":\"insert\","
+                 "\"time\":\"2026-01-31T12:00:00.123456Z\","
+                 "\"trace\":\"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\",\"data\":{\"a\": 1e400}}\n");
+    eg_event_unref(event);
+    event = traced_event("insert", "what SQL \"gave\""); /* is no traceparent, which a CloudEvent's has to be */
+    assert_int_equal(event->trace.length, 0);
+    assert_frame(event, (struct eg_format){EG_TRANSPORT_NDJSON, EG_PAYLOAD_EVENT, EG_EVENT_NAME_NONE},
+                 "{\"id\":\"k3x9qa.8589934593\",\"channel\":\"orders/1\",\"type\":\"insert\","
+                 "\"time\":\"2026-01-31T12:00:00.123456Z\",\"trace\":\"what SQL \\\"gave\\\"\","
+                 "\"data\":{\"a\": 1e400}}\n");
     eg_event_unref(event);
 }
 
@@ -324,6 +355,7 @@ int main(void)
         cmocka_unit_test(chunks_wrap_bytes),
         cmocka_unit_test(a_durable_event_has_its_position_and_type),
         cmocka_unit_test(a_durable_cloudevent_has_its_type),
+        cmocka_unit_test(a_cloudevent_has_the_trace),
         cmocka_unit_test(threads_agree_on_one_frame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -213,9 +213,9 @@ static void items_keep_their_order_and_members(void **state)
 {
     static const char *const bodies[] = {
         "[{\"channel\":\"a\",\"data\":1},{\"data\":[2],\"type\":\"t\",\"channel\":\"\\u0062\"},"
-        "{\"key\":\"k\",\"channel\":\"c\",\"data\":\"3\"}]",
+        "{\"key\":\"k\",\"channel\":\"c\",\"data\":\"3\",\"trace\":\"r\"}]",
         "{\"channel\":\"a\",\"data\":1}\r\n\n  \t\n{\"data\":[2],\"type\":\"t\",\"channel\":\"\\u0062\"}\n"
-        "{\"key\":\"k\",\"channel\":\"c\",\"data\":\"3\"}"};
+        "{\"key\":\"k\",\"channel\":\"c\",\"data\":\"3\",\"trace\":\"r\"}"};
     static const char *const channels[] = {"a", "b", "c"}, *const data[] = {"1", "[2]", "3"};
     (void)state;
     for (int ndjson = 0; ndjson < 2; ndjson++) {
@@ -228,6 +228,8 @@ static void items_keep_their_order_and_members(void **state)
             assert_int_equal(batch.items[i].has_key, i == 2);
             assert_bytes(batch.items[i].type, i == 1 ? "t" : "");
             assert_bytes(batch.items[i].key, i == 2 ? "k" : "");
+            assert_int_equal(batch.items[i].has_trace, i == 2);
+            assert_bytes(batch.items[i].trace, i == 2 ? "r" : "");
         }
         eg_json_batch_done(&batch);
         assert_int_equal(batch.count, 0);
