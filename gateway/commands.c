@@ -7,13 +7,12 @@
 
 #include "eventgate/client_commands.h"
 #include "eventgate/common.h"
+#include "eventgate/doctor_command.h"
 #include "eventgate/schema_command.h"
 
 static const struct eg_command commands[] = {
-    {"schema", eg_schema_command},
-    {"tail", eg_tail_command},
-    {"publish", eg_publish_command},
-    {"healthcheck", eg_healthcheck_command},
+    {"schema", eg_schema_command},   {"doctor", eg_doctor_command},           {"tail", eg_tail_command},
+    {"publish", eg_publish_command}, {"healthcheck", eg_healthcheck_command},
 };
 
 const struct eg_command *eg_command_find(const char *name)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "eventgate/gateway.h"
 #include "eventgate/gateway_internal.h"
 #include "eventgate/log.h"
 
@@ -22,19 +23,26 @@ static uint64_t reserved_descriptors(const struct eg_config *config)
            config->workers * (WORKER_DESCRIPTORS + config->listen.count + config->admin_listen.count);
 }
 
+uint64_t eg_gateway_room(const struct eg_config *config, uint64_t open_files)
+{
+    uint64_t reserved = reserved_descriptors(config);
+    if (open_files < reserved + EG_LEAST_CONNECTIONS)
+        return 0;
+    uint64_t room = open_files - reserved;
+    return room - (room / 4 < TAKING_DESCRIPTORS ? room / 4 : TAKING_DESCRIPTORS);
+}
+
 int eg_gateway_fit_connections(struct eg_config *config)
 {
     struct rlimit limit;
-    uint64_t reserved = reserved_descriptors(config);
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 0;
-    if (limit.rlim_cur < reserved + EG_LEAST_CONNECTIONS) {
+    uint64_t room = eg_gateway_room(config, limit.rlim_cur);
+    if (room == 0) {
         eg_log(EG_LOG_ERROR, "the limit of open files is too low (ulimit -n)", EG_LOG_INT("open_files", limit.rlim_cur),
-               EG_LOG_INT("needed", reserved + EG_LEAST_CONNECTIONS));
+               EG_LOG_INT("needed", reserved_descriptors(config) + EG_LEAST_CONNECTIONS));
         return -EMFILE;
     }
-    uint64_t room = limit.rlim_cur - reserved;
-    room -= room / 4 < TAKING_DESCRIPTORS ? room / 4 : TAKING_DESCRIPTORS;
     if (config->settings.max_connections <= room)
         return 0;
     eg_log(EG_LOG_WARN, "max_connections lowered to what the limit of open files allows (ulimit -n)",

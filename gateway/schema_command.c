@@ -1,6 +1,6 @@
 /*
  * The command that looks after schema `eventgate`: which database it is, what is there, what is to be done, and saying
- * so. What there is, is asked of the catalogs, since a user without rights may not even look names up in the schema.
+ * so.
  */
 #include "eventgate/schema_command.h"
 
@@ -14,6 +14,7 @@
 #include "eventgate/connection.h"
 #include "eventgate/connection_admin.h"
 #include "eventgate/schema_script.h"
+#include "eventgate/schema_situation.h"
 #include "eventgate/usage.h"
 
 enum { EXIT_USAGE = 2 };
@@ -24,14 +25,6 @@ struct command {
     enum action action;
     const char *postgres, *file, *set;
     bool yes;
-};
-
-/* What is there. Versions: 0 none, -1 one that this user may not ask for. */
-struct situation {
-    char database[200], user[200], server[80], missing_roles[200], quoted_user[200];
-    bool has_schema, is_ours, is_extension;
-    bool may_read, may_append, may_publish;
-    int version;
 };
 
 static int complain(const char *format, ...) EG_PRINTF(1, 2);
@@ -156,70 +149,11 @@ static int find_database(const struct command *command, char *const *environment
     return result;
 }
 
-static const char situation_query[] =
-    "WITH space AS (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'eventgate'),"
-    " ours AS (SELECT p.proname, pg_catalog.has_function_privilege(p.oid, 'EXECUTE') AS may"
-    "  FROM pg_catalog.pg_proc p JOIN space ON space.oid = p.pronamespace),"
-    " tables AS (SELECT c.relname, pg_catalog.has_table_privilege(c.oid, 'SELECT') AS may"
-    "  FROM pg_catalog.pg_class c JOIN space ON space.oid = c.relnamespace),"
-    " entry AS (SELECT EXISTS (SELECT FROM space WHERE pg_catalog.has_schema_privilege(oid, 'USAGE')) AS may)"
-    "SELECT pg_catalog.current_database(), current_user, pg_catalog.current_setting('server_version'),"
-    " (SELECT pg_catalog.string_agg(role, ', ') FROM pg_catalog.unnest("
-    "   '{eventgate_publish,eventgate_read,eventgate_gateway,eventgate_admin}'::text[]) AS role"
-    "  WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role)),"
-    " pg_catalog.quote_ident(current_user),"
-    " EXISTS (SELECT FROM space),"
-    " EXISTS (SELECT FROM ours WHERE proname = 'version'),"
-    " EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_eventgate'),"
-    " entry.may AND 3 = (SELECT pg_catalog.count(*) FROM tables"
-    "   WHERE relname IN ('log', 'channel', 'incarnation') AND may)"
-    "   AND EXISTS (SELECT FROM ours WHERE proname = 'mark' AND may),"
-    " entry.may AND 3 = (SELECT pg_catalog.count(DISTINCT proname) FROM ours"
-    "   WHERE proname IN ('append', 'attach', 'maintain') AND may),"
-    " entry.may AND EXISTS (SELECT FROM ours WHERE proname = 'publish' AND may),"
-    " entry.may AND EXISTS (SELECT FROM ours WHERE proname = 'version' AND may) "
-    "FROM entry";
-
-static bool is_true(const struct eg_admin *admin, int column)
-{
-    return strcmp(eg_admin_value(admin, column), "t") == 0;
-}
-
-static int look(struct eg_admin *admin, struct situation *ret_situation, struct eg_error *error)
-{
-    struct situation *situation = ret_situation;
-    struct {
-        char *text;
-        size_t size;
-    } texts[] = {{situation->database, sizeof(situation->database)},
-                 {situation->user, sizeof(situation->user)},
-                 {situation->server, sizeof(situation->server)},
-                 {situation->missing_roles, sizeof(situation->missing_roles)},
-                 {situation->quoted_user, sizeof(situation->quoted_user)}};
-    int result = eg_admin_run(admin, situation_query, error);
-    if (result)
-        return result;
-    for (int i = 0; i < (int)EG_ARRAY_LENGTH(texts); i++)
-        snprintf(texts[i].text, texts[i].size, "%s", eg_admin_value(admin, i));
-    situation->has_schema = is_true(admin, 5);
-    situation->is_ours = is_true(admin, 6);
-    situation->is_extension = is_true(admin, 7);
-    situation->may_read = is_true(admin, 8);
-    situation->may_append = is_true(admin, 9);
-    situation->may_publish = is_true(admin, 10);
-    situation->version = situation->is_ours ? -1 : 0;
-    if (!is_true(admin, 11))
-        return 0;
-    result = eg_admin_run(admin, "SELECT eventgate.version()", error);
-    situation->version = result ? -1 : atoi(eg_admin_value(admin, 0));
-    return result;
-}
-
 /* --- what is done ------------------------------------------------------------------------------------------------ */
 
-static int install(struct eg_admin *admin, const struct situation *before, struct eg_error *error)
+static int install(struct eg_admin *admin, const struct eg_schema_situation *before, struct eg_error *error)
 {
-    struct situation after = {0};
+    struct eg_schema_situation after = {0};
     if (before->is_extension && before->version == eg_schema_version) {
         printf("Database %s: schema eventgate is there in version %d, as the extension pg_eventgate. Nothing to do.\n",
                before->database, before->version);
@@ -227,7 +161,7 @@ static int install(struct eg_admin *admin, const struct situation *before, struc
     }
     int result = eg_admin_run(admin, eg_schema_script, error);
     if (!result)
-        result = look(admin, &after, error);
+        result = eg_schema_look(admin, &after, error);
     if (result)
         return result;
     if (before->version == 0)
@@ -244,7 +178,7 @@ static int install(struct eg_admin *admin, const struct situation *before, struc
     return 0;
 }
 
-static int upgrade(struct eg_admin *admin, const struct situation *before, struct eg_error *error)
+static int upgrade(struct eg_admin *admin, const struct eg_schema_situation *before, struct eg_error *error)
 {
     if (before->is_ours)
         return install(admin, before, error);
@@ -255,7 +189,7 @@ static int upgrade(struct eg_admin *admin, const struct situation *before, struc
     return -ENOENT;
 }
 
-static int uninstall(struct eg_admin *admin, const struct situation *before, struct eg_error *error)
+static int uninstall(struct eg_admin *admin, const struct eg_schema_situation *before, struct eg_error *error)
 {
     if (!before->has_schema) {
         printf("Database %s has no schema eventgate. Nothing to do.\n", before->database);
@@ -278,7 +212,8 @@ static int uninstall(struct eg_admin *admin, const struct situation *before, str
     return result;
 }
 
-static void print_right(const char *what, bool may, const char *role, const struct situation *situation, bool *well)
+static void print_right(const char *what, bool may, const char *role, const struct eg_schema_situation *situation,
+                        bool *well)
 {
     if (may)
         printf("%s: yes\n", what);
@@ -287,7 +222,7 @@ static void print_right(const char *what, bool may, const char *role, const stru
     *well = *well && may;
 }
 
-static bool print_version(const struct situation *situation)
+static bool print_version(const struct eg_schema_situation *situation)
 {
     const char *how = situation->is_extension ? " (extension pg_eventgate)" : "";
     if (situation->version == eg_schema_version)
@@ -308,7 +243,7 @@ static bool print_version(const struct situation *situation)
 }
 
 /* True if a gateway of this version can serve durable channels as this user. */
-static bool check(const struct situation *situation)
+static bool check(const struct eg_schema_situation *situation)
 {
     printf("Database %s, PostgreSQL %s, user %s\n", situation->database, situation->server, situation->user);
     bool well = print_version(situation), publishing = true;
@@ -324,9 +259,9 @@ static bool check(const struct situation *situation)
 
 static int perform(const struct command *command, struct eg_admin *admin)
 {
-    struct situation situation = {0};
+    struct eg_schema_situation situation = {0};
     struct eg_error error;
-    int result = look(admin, &situation, &error);
+    int result = eg_schema_look(admin, &situation, &error);
     bool well = true;
     if (!result && command->action == INSTALL)
         result = install(admin, &situation, &error);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "eventgate/file.h"
@@ -312,7 +313,7 @@ static void look_back(CURL *easy, struct eg_call_answer *answer)
     if (curl_easy_getinfo(easy, CURLINFO_CERTINFO, &chain) != CURLE_OK || !chain || chain->num_of_certs == 0)
         return;
     for (const struct curl_slist *fact = chain->certinfo[0]; fact; fact = fact->next)
-        if (strncmp(fact->data, "Expire date:", 12) == 0)
+        if (strncasecmp(fact->data, "Expire date:", 12) == 0)
             snprintf(answer->certificate_until, sizeof(answer->certificate_until), "%s", fact->data + 12);
 }
 

@@ -107,9 +107,41 @@ static const char healthcheck_text[] =
     "\n"
     "Exit status: 0 yes, 1 no, 2 usage. One line says which, and why not where the gateway tells it.\n";
 
+static const char doctor_text[] =
+    "Usage: pg_eventgate doctor [--config FILE] [FLAG...]\n"
+    "\n"
+    "Looks at everything that a gateway needs, and says for each thing whether it is well, and if not, what to do:\n"
+    "configuration, keys, certificate, addresses to listen on, open files, clocks; for each set its hosts, whether "
+    "they\n"
+    "can be reached and are let in, TLS, a pooler in between, standbys, schema, role and rights, retention, settings,\n"
+    "room for connections, who LISTENs, the queue of notifications; with --url also what stands before the gateway:\n"
+    "certificate, buffering, headers, idle timeout, CORS. It changes nothing. Give it what the gateway is given: the\n"
+    "same file, flags and environment (pg_eventgate --help), as the same user.\n"
+    "\n"
+    "  -c, --config FILE      the gateway's; all its other flags are understood, too\n"
+    "  -u, --url URL          opens a stream by the gateway's public URL, and waits for a heartbeat\n"
+    "      --channel NAME     of that stream; default: one of the configuration's\n"
+    "      --origin ORIGIN    may pages of this origin use the URL?\n"
+    "      --quick            doesn't wait for the heartbeat\n"
+    "      --token-file FILE  a token for the URL is in this file; else EVENTGATE_TOKEN is the token\n"
+    "      --cacert FILE      PEM file with the authorities that may have signed the URL's certificate\n"
+    "      --no-verify        doesn't check that certificate\n"
+    "      --json             prints one JSON document instead of lines\n"
+    "  -h, --help             shows this\n"
+    "\n"
+    "Examples:\n"
+    "  pg_eventgate doctor --config /etc/pg_eventgate/pg_eventgate.conf\n"
+    "  pg_eventgate doctor --postgres 'host=db1,db2 dbname=shop user=gateway' --durable 'order/**'\n"
+    "  pg_eventgate doctor -c gateway.conf --url https://events.example.org --origin https://app.example.org\n"
+    "  pg_eventgate doctor --url https://events.example.org --channel orders\n"
+    "\n"
+    "Exit status: 0 no errors (there may be warnings), 1 errors, 2 usage.\n";
+
 const struct eg_usage_command eg_usage_commands[] = {
     {"schema", "install|upgrade|check|uninstall",
      "Looks after schema eventgate, which durable channels need in the database.", schema_text},
+    {"doctor", "[--config FILE] [--url URL]",
+     "Looks at everything that a gateway needs, and says in words what is amiss and what to do.", doctor_text},
     {"tail", "CHANNEL...", "Prints the events of channels as they come, and goes on exactly where it was.", tail_text},
     {"publish", "CHANNEL [DATA]", "Publishes an event, or one for each line of its input.", publish_text},
     {"healthcheck", "[--url URL]", "Asks a gateway whether it is ready: in its exit status, and a line.",

@@ -18,4 +18,7 @@ int eg_gateway_run(struct eg_config *config, int argc, char *const *argv, char *
  * of keys be read, and may it serve its addresses without any? 0, -ENOMEM, or -EINVAL with a sentence. Reads files. */
 int eg_gateway_check(const struct eg_config *config, struct eg_error *ret_error) EG_MUST_CHECK;
 
+/* For how many clients so many open files are enough, beside what the gateway needs itself; 0: it wouldn't start. */
+uint64_t eg_gateway_room(const struct eg_config *config, uint64_t open_files);
+
 #endif

@@ -135,6 +135,7 @@ def test_no_program_is_ever_run_but_this_one():
 # Who may open a file, and how often: its name is a constant, or comes from the command line and the configuration.
 FILES_OPENED = {
     "gateway/host/file.c": 2,  # the configuration; the keys of tokens, tls_certificate and tls_key
+    "gateway/doctor/doctor_access.c": 1,  # keys and tls_key: may others read them?
     "gateway/client/cursor_file.c": 2,  # tail --cursor-file, and its being put in its place
     "gateway/http/intake.c": 1,  # /dev/null, the reserve descriptor
     "gateway/http/intake_accept.c": 1,  # the same
