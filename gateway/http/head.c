@@ -485,18 +485,22 @@ static bool step(struct eg_head *head, const struct eg_head_limits *limits, unsi
     return head_step(head, limits, byte);
 }
 
-size_t eg_head_check(struct eg_head *head, const struct eg_head_limits *limits, const char *data, size_t length)
+size_t eg_head_check(struct eg_head *head, const struct eg_head_limits *limits, const char *data, size_t length,
+                     char *kept, size_t *ret_kept_length)
 {
-    size_t at = 0;
-    if (head->stage == EG_HEAD_BAD)
-        return 0;
-    while (at < length) {
+    size_t at = 0, kept_length = 0;
+    while (at < length && head->stage != EG_HEAD_BAD) {
+        size_t begin = at;
         if (head->state == LENGTH_BODY || head->state == CHUNK_DATA)
             at += skip_body(head, length - at);
         else if (step(head, limits, (unsigned char)data[at]))
             at++;
-        else
-            break;
+        if (head->state == CHUNK_EXTENSION)
+            continue;
+        if (kept + kept_length != data + begin)
+            memmove(kept + kept_length, data + begin, at - begin);
+        kept_length += at - begin;
     }
+    *ret_kept_length = kept_length;
     return at;
 }

@@ -200,11 +200,12 @@ ssize_t eg_client_read(struct eg_client *client, char *buffer, size_t length)
 {
     const struct eg_settings *settings = client->intake->settings;
     const struct eg_head_limits limits = {settings->max_header_bytes, settings->max_body_bytes};
-    if (client->head.stage != EG_HEAD_BAD) {
+    while (client->head.stage != EG_HEAD_BAD) {
+        size_t passed;
         ssize_t got = eg_wire_receive(&client->wire, buffer, length);
         if (got <= 0)
             return got;
-        size_t passed = eg_head_check(&client->head, &limits, buffer, (size_t)got);
+        eg_head_check(&client->head, &limits, buffer, (size_t)got, buffer, &passed);
         eg_intake_update_wait(client);
         if (passed > 0) {
             /* When the end came with the last bytes, epoll has told libmicrohttpd once of both. */

@@ -51,9 +51,12 @@ struct eg_head {
 };
 
 /*
- * Checks `data`, moves the stage, and returns how many bytes may be passed on: all of them, or fewer when what follows
- * is bad (the stage is then EG_HEAD_BAD, and what was passed ends before the bad request's head or with the good part
- * of it). Nothing of a request whose head is bad may take effect: passed bytes never contain the end of a bad head.
+ * Checks `data`, moves the stage, and returns how many bytes are good: all of them, or fewer when what follows is bad
+ * (the stage is then EG_HEAD_BAD, and what was good ends before the bad request's head or with the good part of it).
+ * Nothing of a request whose head is bad may take effect: good bytes never contain the end of a bad head.
+ *
+ * `kept` (of `length` bytes, or `data` itself) gets what is to be passed on: the good bytes without chunk extensions,
+ * which mean nothing here (RFC 9112 has them ignored), and which libmicrohttpd 1.0.1 miscounts.
  *
  * Bad: bare CR or LF; a fold; space before `:`; a control byte or NUL in the head; an empty or non-token method or
  * field name; a request target that is not origin-form (`*` only with OPTIONS); a fragment, a `%` without two
@@ -69,6 +72,7 @@ struct eg_head {
  * are spaces behind a Content-Length, Transfer-Encoding, Expect and chunk size, since libmicrohttpd takes them for a
  * part of the value.
  */
-size_t eg_head_check(struct eg_head *head, const struct eg_head_limits *limits, const char *data, size_t length);
+size_t eg_head_check(struct eg_head *head, const struct eg_head_limits *limits, const char *data, size_t length,
+                     char *kept, size_t *ret_kept_length);
 
 #endif

@@ -8,6 +8,7 @@ import sys
 
 from kit.postgres import Postgres
 
+import capacity
 import durable
 import profiles
 import runs
@@ -19,7 +20,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__)
     parser.add_argument("what", nargs="*", metavar="WORK",
                         help="what to measure (default: all works): " + ", ".join(work.name for work in WORKS) +
-                        "; durable: durable channels beside PostgreSQL itself; costs: against streams, channels, sets and workers, with plots; profile: where a saturated "
+                        "; durable: durable channels beside PostgreSQL itself; capacity: 1 to 20 gateways on one database; costs: against streams, channels, sets and workers, with plots; profile: where a saturated "
                         "core's time goes")
     parser.add_argument("--runs", type=int, default=5, help="interleaved runs (5)")
     parser.add_argument("--seconds", type=int, help="measured in each work (4 or 10)")
@@ -31,12 +32,12 @@ def arguments():
 
 
 def chosen(options):
-    known = {work.name for work in WORKS} | {"costs", "profile", "durable"}
+    known = {work.name for work in WORKS} | {"costs", "profile", "durable", "capacity"}
     unknown = set(options.what) - known
     if unknown:
         sys.exit(f"Unknown: {', '.join(sorted(unknown))}. Known: {', '.join(sorted(known))}.")
-    if "durable" in options.what and len(options.what) > 1:
-        sys.exit("durable is measured by itself: its log would be in the way of the others.")
+    if {"durable", "capacity"} & set(options.what) and len(options.what) > 1:
+        sys.exit("durable and capacity are measured by themselves: their log would be in the way of the others.")
     wanted = options.what or [work.name for work in WORKS]
     return [work for work in WORKS if work.name in wanted]
 
@@ -52,6 +53,8 @@ def main():
         runs.run_works(works, options, postgres, COLUMNS, BUILD / "bench.json")
         if "durable" in options.what:
             durable.measure(postgres, options)
+        if "capacity" in options.what:
+            capacity.measure(postgres, options)
         if "costs" in options.what:
             import costs  # needs matplotlib, which nothing else does
 

@@ -22,7 +22,9 @@ static void check_cutting(const struct eg_head *whole, size_t expected, const ch
     size_t passed = 0;
     for (size_t at = 0; at < length; at += piece) {
         size_t given = length - at < piece ? length - at : piece;
-        size_t taken = eg_head_check(&cut, &limits, text + at, given);
+        char kept[64];
+        size_t kept_length, taken = eg_head_check(&cut, &limits, text + at, given, kept, &kept_length);
+        check(kept_length <= taken);
         passed += taken;
         if (taken < given)
             break;
@@ -52,7 +54,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2)
         return 0;
     const char *text = (const char *)data + 1;
-    size_t length = size - 1, passed = eg_head_check(&whole, &limits, text, length);
+    size_t length = size - 1, kept_length;
+    char *kept = malloc(length);
+    check(kept);
+    size_t passed = eg_head_check(&whole, &limits, text, length, kept, &kept_length);
+    check(kept_length <= passed);
+    free(kept);
     check((whole.stage == EG_HEAD_BAD) == (passed < length));
     check(whole.stage != EG_HEAD_BAD || whole.detail);
     check_cutting(&whole, passed, text, length, data[0] % 64u + 1);

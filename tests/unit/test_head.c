@@ -12,6 +12,14 @@ static const struct eg_head_limits limits = {.max_head_bytes = 1024, .max_body_b
 
 #define GOOD "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 
+static size_t check(struct eg_head *head, const char *data, size_t length)
+{
+    char kept[4096];
+    size_t kept_length, good = eg_head_check(head, &limits, data, length, kept, &kept_length);
+    assert_true(kept_length <= good);
+    return good;
+}
+
 /* Feeds `text` in pieces of `piece` bytes; returns how many passed. */
 static size_t feed(struct eg_head *head, const char *text, size_t length, size_t piece)
 {
@@ -19,7 +27,7 @@ static size_t feed(struct eg_head *head, const char *text, size_t length, size_t
     memset(head, 0, sizeof(*head));
     for (size_t at = 0; at < length; at += piece) {
         size_t given = length - at < piece ? length - at : piece;
-        size_t taken = eg_head_check(head, &limits, text + at, given);
+        size_t taken = check(head, text + at, given);
         passed += taken;
         if (taken < given)
             break;
@@ -143,7 +151,7 @@ static void nothing_behind_a_bad_head_passes(void **state)
         size_t passed = feed(&head, text, (size_t)length, (size_t)length);
         assert_true(passed < strlen(bad[i].request));
         assert_int_equal(head.requests, 0);
-        assert_int_equal(eg_head_check(&head, &limits, GOOD, sizeof(GOOD) - 1), 0);
+        assert_int_equal(check(&head, GOOD, sizeof(GOOD) - 1), 0);
     }
 }
 
@@ -210,14 +218,14 @@ static void stages_follow_the_bytes(void **state)
     struct eg_head head = {0};
     const char *text = "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n";
     assert_int_equal(head.stage, EG_HEAD_IDLE);
-    assert_int_equal(eg_head_check(&head, &limits, text, 1), 1);
+    assert_int_equal(check(&head, text, 1), 1);
     assert_int_equal(head.stage, EG_HEAD_READING);
-    assert_int_equal(eg_head_check(&head, &limits, text + 1, strlen(text) - 1), strlen(text) - 1);
+    assert_int_equal(check(&head, text + 1, strlen(text) - 1), strlen(text) - 1);
     assert_int_equal(head.stage, EG_HEAD_BODY);
     assert_int_equal(head.body_left, 2);
-    assert_int_equal(eg_head_check(&head, &limits, "x", 1), 1);
+    assert_int_equal(check(&head, "x", 1), 1);
     assert_int_equal(head.stage, EG_HEAD_BODY);
-    assert_int_equal(eg_head_check(&head, &limits, "y", 1), 1);
+    assert_int_equal(check(&head, "y", 1), 1);
     assert_int_equal(head.stage, EG_HEAD_IDLE);
 }
 
@@ -264,9 +272,34 @@ static void the_extensions_of_a_body_have_a_limit_together(void **state)
     assert_int_equal(feed(&head, text, length, 1), passed);
 }
 
+static void extensions_are_not_passed_on(void **state)
+{
+    (void)state;
+    static const char text[] = "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                               "5;a=b\r\nhe;lo\r\n1\r\n!\r\n0;c\r\n\r\n" GOOD,
+                      expected[] = "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                   "5\r\nhe;lo\r\n1\r\n!\r\n0\r\n\r\n" GOOD;
+    for (size_t piece = 1; piece < sizeof(text); piece++) {
+        struct eg_head head = {0};
+        char bytes[sizeof(text)], passed[sizeof(text)];
+        size_t length = sizeof(text) - 1, passed_length = 0;
+        memcpy(bytes, text, length);
+        for (size_t at = 0; at < length; at += piece) {
+            size_t given = length - at < piece ? length - at : piece, kept_length;
+            assert_int_equal(eg_head_check(&head, &limits, bytes + at, given, bytes + at, &kept_length), given);
+            memcpy(passed + passed_length, bytes + at, kept_length);
+            passed_length += kept_length;
+        }
+        assert_int_equal(head.requests, 2);
+        assert_int_equal(passed_length, sizeof(expected) - 1);
+        assert_memory_equal(passed, expected, passed_length);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(extensions_are_not_passed_on),
         cmocka_unit_test(there_is_a_limit_to_the_number_of_fields),
         cmocka_unit_test(the_extensions_of_a_body_have_a_limit_together),
         cmocka_unit_test(a_bad_head_is_refused_however_it_is_cut),
