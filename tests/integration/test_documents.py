@@ -10,7 +10,7 @@ from kit.gateway import ROOT, run
 DASHBOARD, ALERTS = ROOT / "docker/grafana/pg_eventgate.json", ROOT / "docker/prometheus/alerts.yml"
 README, REFERENCE = ROOT / "README.md", ROOT / "docs/metrics.md"
 DOCUMENTS = [README, *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("docker/**/*.json")),
-             *sorted(ROOT.glob("docker/**/*.yml"))]
+             *sorted(ROOT.glob("docker/**/*.yml")), *sorted(ROOT.glob("docker/**/*.yaml"))]
 each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 
 # Other things whose names begin like a metric's: roles and a schema of the database, a cookie.
@@ -18,9 +18,9 @@ NO_METRICS = {"eventgate_publish", "eventgate_read", "eventgate_gateway", "event
               "eventgate_token"}
 # Flags of other programs, and of commands of ours.
 OTHER_FLAGS = {"--build", "--cacert", "--check-config", "--component", "--config", "--connects", "--data-binary",
-               "--disable-triggers", "--faults", "--help", "--install", "--isolation", "--long", "--now", "--offline",
-               "--plots", "--prefix", "--reference", "--runs", "--sabotage", "--seconds", "--set", "--target",
-               "--version", "--yes"}
+               "--disable-triggers", "--faults", "--from-file", "--from-literal", "--help", "--install",
+               "--isolation", "--long", "--now", "--offline", "--plots", "--prefix", "--reference", "--runs",
+               "--sabotage", "--seconds", "--set", "--target", "--version", "--yes"}
 OTHER_PATHS = {"/usr", "/etc", "/run", "/proc", "/dev", "/var", "/tmp", "/lib", "/events-api", "/64", "/32", "/8"}
 
 

@@ -76,6 +76,7 @@ def test_two_ids_are_none(start_gateway):
         assert OWN_ID.fullmatch(connection.response().header("x-request-id"))
 
 
+@pytest.mark.threads
 def test_what_postgresql_refuses_names_the_request(start_gateway, fragile_postgres):
     gateway = start_gateway(database=fragile_postgres, durable="d/**").wait_ready()
     fragile_postgres.sql("create function dislike() returns trigger language plpgsql as $$ begin raise 'no'; end $$")
