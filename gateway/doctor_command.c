@@ -25,7 +25,7 @@ enum { EXIT_USAGE = 2 };
 struct doctor {
     struct eg_call_target target;
     const char *channel, *origin;
-    bool json, quick, help;
+    bool json, quick, long_poll, help;
     char **own, **gateways; /* arguments, each with the program's name in front */
     int own_count, gateways_count;
 };
@@ -40,7 +40,7 @@ static bool is_own(const char *argument, bool *ret_has_value)
         bool has_value;
     } flags[] = {{"--url", true},    {"-u", true},           {"--channel", true},    {"--origin", true},
                  {"--cacert", true}, {"--token-file", true}, {"--no-verify", false}, {"--json", false},
-                 {"--quick", false}, {"--help", false},      {"-h", false}};
+                 {"--quick", false}, {"--long-poll", false}, {"--help", false},      {"-h", false}};
     for (size_t i = 0; i < EG_ARRAY_LENGTH(flags); i++) {
         size_t length = strlen(flags[i].name);
         if (strncmp(argument, flags[i].name, length) != 0 || (argument[length] != '\0' && argument[length] != '='))
@@ -84,7 +84,8 @@ static int read_command(int argc, char *const *argv, char *const *environment, s
                                     {"channel", 0, EG_FLAG_TEXT, &doctor->channel},
                                     {"origin", 0, EG_FLAG_TEXT, &doctor->origin},
                                     {"json", 0, EG_FLAG_YES, &doctor->json},
-                                    {"quick", 0, EG_FLAG_YES, &doctor->quick}};
+                                    {"quick", 0, EG_FLAG_YES, &doctor->quick},
+                                    {"long-poll", 0, EG_FLAG_YES, &doctor->long_poll}};
     if (eg_flags_read(doctor->own_count, doctor->own, flags, EG_ARRAY_LENGTH(flags), &words, &word_count,
                       &doctor->help) != 0)
         return EXIT_USAGE;
@@ -129,6 +130,7 @@ static void check_url(struct eg_report *report, const struct doctor *doctor, con
                                       .origin = doctor->origin,
                                       .heartbeat_ms = config ? config->settings.heartbeat_ms : HEARTBEAT_MS,
                                       .quick = doctor->quick,
+                                      .long_poll = doctor->long_poll,
                                       .trusts_a_proxy = !config || config->settings.trusted_proxies.count > 0};
     eg_doctor_proxy(report, &url);
     eg_buffer_done(&channel);
@@ -137,7 +139,6 @@ static void check_url(struct eg_report *report, const struct doctor *doctor, con
 static void check_configuration(struct eg_report *report, const struct eg_config *config)
 {
     struct eg_error error;
-    struct rlimit limit;
     const char *file = config->file ? config->file : "configuration";
     if (eg_gateway_check(config, &error) != 0)
         eg_report_add(report, EG_ERROR, "configuration", file, "A gateway doesn't start with it; correct it first.",
@@ -145,8 +146,17 @@ static void check_configuration(struct eg_report *report, const struct eg_config
     else
         eg_report_add(report, EG_FINE, "configuration", file, NULL, "valid: %zu channel set%s, %u workers",
                       config->set_count, config->set_count == 1 ? "" : "s", config->workers);
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) /* a gateway raises its own to the most */
-        eg_doctor_process(report, config, limit.rlim_max, eg_gateway_room(config, limit.rlim_max));
+}
+
+/* `running`: how many files a gateway that runs may open; 0: it isn't known. */
+static void check_process(struct eg_report *report, const struct eg_config *config, uint64_t running)
+{
+    struct rlimit limit = {.rlim_max = 0};
+    struct eg_doctor_files files = {.of_running = running > 0, .open_files = running};
+    if (running == 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0)
+        files.open_files = limit.rlim_max; /* a gateway raises its own to the most */
+    files.room = eg_gateway_room(config, files.open_files);
+    eg_doctor_process(report, config, &files);
 }
 
 static unsigned connections_of(const struct eg_config *config, const struct eg_config_set *set)
@@ -209,7 +219,7 @@ static int examine(struct doctor *doctor, char *const *environment)
             "%s", error.sentence);
     if (config) {
         check_configuration(&report, config);
-        eg_doctor_access(&report, config, &doctor->target);
+        check_process(&report, config, eg_doctor_access(&report, config, &doctor->target));
         check_databases(&report, config);
     }
     if (doctor->target.url)

@@ -57,6 +57,12 @@ static bool tell(const char *url, const struct eg_call_answer *answer)
     return fflush(stdout) == 0 && well;
 }
 
+static void ask(struct eg_caller *caller, const char *path, uint32_t timeout_ms, struct eg_call_answer *ret_answer)
+{
+    const struct eg_call_request request = {.method = "GET", .path = path, .timeout_ms = timeout_ms};
+    eg_caller_call(caller, &request, ret_answer);
+}
+
 int eg_healthcheck_command(int argc, char *const *argv, char *const *environment)
 {
     struct eg_call_target target;
@@ -82,9 +88,11 @@ int eg_healthcheck_command(int argc, char *const *argv, char *const *environment
         eg_complain(COMMAND, "out of memory");
         return EXIT_FAILURE;
     }
-    const struct eg_call_request request = {
-        .method = "GET", .path = live ? "/livez" : "/healthz", .timeout_ms = timeout_ms};
-    eg_caller_call(caller, &request, &answer);
+    ask(caller, live ? "/livez" : "/healthz", timeout_ms, &answer);
+    if (answer.status == 421) { /* not by this name: the bare answer is given by any */
+        eg_call_answer_done(&answer);
+        ask(caller, "/readyz", timeout_ms, &answer);
+    }
     bool well = tell(target.url, &answer);
     eg_call_answer_done(&answer);
     eg_caller_free(caller);

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -106,40 +107,68 @@ static void read_status(void *context, const struct eg_json_value *value)
     *(bool *)context = strcmp(eg_json_string(eg_json_member(value, "status")), "alive") == 0;
 }
 
-/* Does a gateway answer there? `address`: of the configuration; one for all hosts is asked as this machine. */
-static bool is_ours(const char *address, const struct eg_call_target *asker)
+/* The URL by which this machine reaches an address of the configuration. */
+static void url_of(const char *address, char *ret_url, size_t size)
 {
-    bool tls = eg_listening_is_tls(address), alive = false;
-    const char *plain = tls ? address + 4 : address;
+    static const struct {
+        const char *any, *here;
+    } rows[] = {{":", "127.0.0.1:"}, {"0.0.0.0:", "127.0.0.1:"}, {"[::]:", "[::1]:"}, {"", ""}};
+    bool tls = eg_listening_is_tls(address);
+    size_t i = 0;
+    address += tls ? 4 : 0;
+    while (strncmp(address, rows[i].any, strlen(rows[i].any)) != 0)
+        i++;
+    snprintf(ret_url, size, "%s://%s%s", tls ? "https" : "http", rows[i].here, address + strlen(rows[i].any));
+}
+
+static void get(struct eg_caller *caller, const char *path, struct eg_call_answer *ret_answer)
+{
+    const struct eg_call_request request = {.method = "GET", .path = path, .timeout_ms = TIMEOUT_MS};
+    eg_caller_call(caller, &request, ret_answer);
+}
+
+/* How many files a running gateway may open, by its metrics, where they need no token; else 0. */
+static uint64_t open_files_of(struct eg_caller *caller)
+{
+    static const char name[] = "\nprocess_max_fds ";
+    struct eg_call_answer answer;
+    uint64_t count = 0;
+    get(caller, "/metrics", &answer);
+    eg_buffer_add(&answer.body, "", 1);
+    const char *found = answer.status == 200 && !answer.body.failed ? strstr(answer.body.data, name) : NULL;
+    if (found)
+        count = strtoull(found + sizeof(name) - 1, NULL, 10);
+    eg_call_answer_done(&answer);
+    return count;
+}
+
+/* Does a gateway answer there? */
+static bool is_ours(const char *address, const struct eg_call_target *asker, uint64_t *open_files)
+{
+    bool alive = false;
     char url[160];
-    snprintf(url, sizeof(url), "%s://%s%s", tls ? "https" : "http",
-             plain[0] == ':'                      ? "127.0.0.1"
-             : strncmp(plain, "0.0.0.0:", 8) == 0 ? "127.0.0.1"
-             : strncmp(plain, "[::]:", 5) == 0    ? "[::1]"
-                                                  : "",
-             plain[0] == ':'                      ? plain
-             : strncmp(plain, "0.0.0.0:", 8) == 0 ? plain + 7
-             : strncmp(plain, "[::]:", 5) == 0    ? plain + 4
-                                                  : plain);
     struct eg_call_target target = *asker;
+    struct eg_call_answer answer;
+    url_of(address, url, sizeof(url));
     target.url = url;
     target.no_verify = target.direct = true;
-    target.token = target.token_file = NULL;
+    target.token = target.token_file = NULL; /* it isn't known yet who listens there */
     struct eg_caller *caller = eg_caller_new(&target);
-    struct eg_call_answer answer;
     if (!caller)
         return false;
-    eg_caller_call(caller, &(struct eg_call_request){.method = "GET", .path = "/livez", .timeout_ms = TIMEOUT_MS},
-                   &answer);
+    get(caller, "/livez", &answer);
     if (answer.status == 200 && answer.body.length > 0 &&
         eg_json_read(answer.body.data, answer.body.length, read_status, &alive) != 0)
         alive = false;
     eg_call_answer_done(&answer);
+    if (alive && *open_files == 0)
+        *open_files = open_files_of(caller);
     eg_caller_free(caller);
     return alive;
 }
 
-static void check_address(struct eg_report *report, char *address, const struct eg_call_target *asker)
+static void check_address(struct eg_report *report, char *address, const struct eg_call_target *asker,
+                          uint64_t *open_files)
 {
     struct eg_listening listening = {.count = 0};
     struct eg_error error;
@@ -148,7 +177,7 @@ static void check_address(struct eg_report *report, char *address, const struct 
     eg_listening_close(&listening);
     if (result == 0)
         eg_report_add(report, EG_FINE, "listen", address, NULL, "free to listen on");
-    else if (result == -EADDRINUSE && is_ours(address, asker))
+    else if (result == -EADDRINUSE && is_ours(address, asker, open_files))
         eg_report_add(report, EG_FINE, "listen", address, NULL, "a gateway serves there already");
     else
         eg_report_add(report, EG_ERROR, "listen", address,
@@ -164,12 +193,14 @@ static void check_address(struct eg_report *report, char *address, const struct 
                       "%s", error.sentence);
 }
 
-void eg_doctor_access(struct eg_report *report, const struct eg_config *config, const struct eg_call_target *target)
+uint64_t eg_doctor_access(struct eg_report *report, const struct eg_config *config, const struct eg_call_target *target)
 {
+    uint64_t open_files = 0;
     check_keys(report, config);
     check_certificate(report, config);
     for (size_t i = 0; i < config->listen.count; i++)
-        check_address(report, config->listen.items[i], target);
+        check_address(report, config->listen.items[i], target, &open_files);
     for (size_t i = 0; i < config->admin_listen.count; i++)
-        check_address(report, config->admin_listen.items[i], target);
+        check_address(report, config->admin_listen.items[i], target, &open_files);
+    return open_files;
 }

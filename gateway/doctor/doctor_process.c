@@ -21,24 +21,23 @@ const char *eg_doctor_age(double seconds, char ret_text[32])
     return ret_text;
 }
 
-static void check_files(struct eg_report *report, const struct eg_config *config, uint64_t open_files, uint64_t room)
+static void check_files(struct eg_report *report, const struct eg_config *config, const struct eg_doctor_files *files)
 {
     static const char raise[] = "Raise it where the gateway is started: LimitNOFILE= in its systemd unit, --ulimit "
                                 "nofile= of a container, ulimit -Hn in a shell. Or lower max_connections.";
+    const char *who = files->of_running ? "the gateway that runs here" : "a process started from here";
     uint64_t wanted = config->settings.max_connections;
-    if (room >= wanted)
+    if (files->room >= wanted)
         eg_report_add(report, EG_FINE, "files", "open files", NULL,
-                      "a process started from here may have enough of them for max_connections = %" PRIu64, wanted);
-    else if (room == 0)
+                      "%s may have enough of them for max_connections = %" PRIu64, who, wanted);
+    else if (files->room == 0)
         eg_report_add(report, EG_ERROR, "files", "open files", raise,
-                      "a process started from here may have %" PRIu64
-                      ", which leaves none for clients: the gateway wouldn't start",
-                      open_files);
+                      "%s may have %" PRIu64 ", which leaves none for clients: it doesn't start with that", who,
+                      files->open_files);
     else
         eg_report_add(report, EG_WARNING, "files", "open files", raise,
-                      "a process started from here may have %" PRIu64 ": enough for %" PRIu64
-                      " clients, while max_connections is %" PRIu64,
-                      open_files, room, wanted);
+                      "%s may have %" PRIu64 ": enough for %" PRIu64 " clients, while max_connections is %" PRIu64, who,
+                      files->open_files, files->room, wanted);
 }
 
 static void check_clock(struct eg_report *report)
@@ -57,8 +56,8 @@ static void check_clock(struct eg_report *report)
                       "kept right by a time service, to within %.3f s at the worst", (double)about.maxerror / 1e6);
 }
 
-void eg_doctor_process(struct eg_report *report, const struct eg_config *config, uint64_t open_files, uint64_t room)
+void eg_doctor_process(struct eg_report *report, const struct eg_config *config, const struct eg_doctor_files *files)
 {
-    check_files(report, config, open_files, room);
+    check_files(report, config, files);
     check_clock(report);
 }

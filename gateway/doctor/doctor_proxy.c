@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "eventgate/cursor.h"
 #include "eventgate/doctor.h"
 #include "eventgate/json_value.h"
 #include "eventgate/sse.h"
@@ -21,6 +22,7 @@
 #define AT_ONCE_MS 2000
 #define GIVE_UP_MS 5000
 #define AFTER_HEARTBEAT_MS 3000
+#define LONGEST_POLL_S 60u
 #define CLOCK_WARNING_S 2
 #define SOON_S (14.0 * 86400)
 
@@ -253,7 +255,8 @@ static void judge_stream(struct eg_report *report, const struct eg_doctor_url *u
         eg_call_problem(answer, sentence, sizeof(sentence), type);
         eg_report_add(
             report, EG_ERROR, CHECK, subject,
-            answer->status == 401 || answer->status == 403
+            answer->status == 421 ? "Add the URL's host to allowed_hosts, and let the proxy pass Host on as it is."
+            : answer->status == 401 || answer->status == 403
                 ? "Give a token that may subscribe (--token-file), and see that the proxy passes Authorization on."
                 : "--channel NAME names another channel to try it with.",
             "a stream of \"%s\" is refused: %s (HTTP %u)", url->channel, sentence, answer->status);
@@ -304,6 +307,61 @@ static void check_stream(struct eg_report *report, const struct eg_doctor_url *u
     eg_call_answer_done(&answer);
     eg_sse_done(&stream.sse);
     eg_buffer_done(&path);
+}
+
+/* --- long-poll ---------------------------------------------------------------------------------------------------- */
+
+static void read_next(void *context, const struct eg_json_value *value)
+{
+    snprintf(context, EG_CURSOR_SIZE, "%s", eg_json_string(eg_json_member(value, "next")));
+}
+
+/* Polls with this cursor, or without one. Returns the answer's status. */
+static unsigned poll_once(struct eg_caller *caller, const char *channel, unsigned wait_s, char cursor[EG_CURSOR_SIZE],
+                          struct eg_call_answer *ret_answer)
+{
+    struct eg_buffer path = EG_BUFFER_INIT;
+    eg_buffer_add_string(&path, "/events?format=poll&channel=");
+    eg_call_add_escaped(&path, channel, true);
+    eg_buffer_add_format(&path, "&limit=1000&wait=%u", wait_s);
+    if (cursor[0]) {
+        eg_buffer_add_string(&path, "&after=");
+        eg_call_add_escaped(&path, cursor, true);
+    }
+    eg_buffer_add(&path, "", 1);
+    const struct eg_call_request request = {.method = "GET",
+                                            .path = path.failed ? "/" : path.data,
+                                            .fresh = true,
+                                            .timeout_ms = wait_s * 1000 + TIMEOUT_MS};
+    eg_caller_call(caller, &request, ret_answer);
+    if (ret_answer->status == 200 && ret_answer->body.length > 0 &&
+        eg_json_read(ret_answer->body.data, ret_answer->body.length, read_next, cursor) != 0)
+        cursor[0] = '\0';
+    eg_buffer_done(&path);
+    return ret_answer->status;
+}
+
+/* Lets one wait as long as the longest may. Events that come meanwhile end it early: so it is asked anew. */
+static void check_long_poll(struct eg_report *report, const struct eg_doctor_url *url, struct eg_caller *caller)
+{
+    char cursor[EG_CURSOR_SIZE] = "";
+    struct eg_call_answer answer;
+    int64_t began_ms = now_ms(), passed_ms = 0;
+    eg_report_wait(report, "waiting for a long-poll (60 s)");
+    unsigned status = poll_once(caller, url->channel, 0, cursor, &answer);
+    while (status == 200 && cursor[0] && passed_ms < INT64_C(1000) * LONGEST_POLL_S) {
+        eg_call_answer_done(&answer);
+        status = poll_once(caller, url->channel, LONGEST_POLL_S, cursor, &answer);
+        passed_ms = now_ms() - began_ms;
+    }
+    if (status == 200 && cursor[0])
+        eg_report_add(report, EG_FINE, CHECK, url->target->url, NULL, "a long-poll may wait for 60 s");
+    else
+        eg_report_add(report, EG_WARNING, CHECK, url->target->url,
+                      "Let the proxy's read timeout be 90 s, or let clients wait for less (wait=25).",
+                      "a long-poll of 60 s is cut off after %.1f s (HTTP %u)%s%s", (double)(now_ms() - began_ms) / 1000,
+                      status, answer.problem[0] ? ": " : "", answer.problem);
+    eg_call_answer_done(&answer);
 }
 
 /* --- pages of other origins, and operators' pages ------------------------------------------------------------------
@@ -362,6 +420,8 @@ void eg_doctor_proxy(struct eg_report *report, const struct eg_doctor_url *url)
     }
     if (reach(report, caller, url->target->url)) {
         check_stream(report, url, caller);
+        if (url->long_poll)
+            check_long_poll(report, url, caller);
         if (url->origin)
             check_origin(report, url, caller);
         check_operators_pages(report, url);

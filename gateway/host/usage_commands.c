@@ -123,6 +123,7 @@ static const char doctor_text[] =
     "      --channel NAME     of that stream; default: one of the configuration's\n"
     "      --origin ORIGIN    may pages of this origin use the URL?\n"
     "      --quick            doesn't wait for the heartbeat\n"
+    "      --long-poll        waits for a long-poll of 60 s, too\n"
     "      --token-file FILE  a token for the URL is in this file; else EVENTGATE_TOKEN is the token\n"
     "      --cacert FILE      PEM file with the authorities that may have signed the URL's certificate\n"
     "      --no-verify        doesn't check that certificate\n"

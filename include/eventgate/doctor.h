@@ -9,12 +9,20 @@
 #include "eventgate/connection_admin.h"
 #include "eventgate/doctor_report.h"
 
-/* This machine: open files (`open_files`: how many a process may have, `room`: for how many clients that is enough),
- * and whether the clock is kept right. */
-void eg_doctor_process(struct eg_report *report, const struct eg_config *config, uint64_t open_files, uint64_t room);
+/* Keys of tokens, the certificate, and the addresses to listen on: free, or a gateway serves there already. Returns how
+ * many files that gateway may open, 0: that isn't known. */
+uint64_t eg_doctor_access(struct eg_report *report, const struct eg_config *config,
+                          const struct eg_call_target *target);
 
-/* Keys of tokens, the certificate, and the addresses to listen on: free, or a gateway serves there already. */
-void eg_doctor_access(struct eg_report *report, const struct eg_config *config, const struct eg_call_target *target);
+/* Open files, and what they are enough for. */
+struct eg_doctor_files {
+    bool of_running;     /* of the gateway that runs; else of one that would be started from here */
+    uint64_t open_files; /* how many it may have */
+    uint64_t room;       /* for how many clients that is enough */
+};
+
+/* This machine: open files, and whether the clock is kept right. */
+void eg_doctor_process(struct eg_report *report, const struct eg_config *config, const struct eg_doctor_files *files);
 
 /* A database, with what all sets that have the same connection string want of it. */
 struct eg_doctor_database {
@@ -41,6 +49,7 @@ struct eg_doctor_url {
     const char *origin;    /* whose pages use it; NULL: nobody asks */
     uint32_t heartbeat_ms; /* of the gateway */
     bool quick;            /* doesn't wait for a heartbeat */
+    bool long_poll;        /* waits for the longest long-poll */
     bool trusts_a_proxy;   /* trusted_proxies is set */
 };
 void eg_doctor_proxy(struct eg_report *report, const struct eg_doctor_url *url);

@@ -31,7 +31,7 @@ class Shown:
 
     def __init__(self, arguments, options=None, **variables):
         done = subprocess.run([BINARY, "doctor", "--json", *map(str, arguments)], capture_output=True, text=True,
-                              timeout=3 * DEADLINE, env=environment(**variables), **(options or {}))
+                              timeout=5 * DEADLINE, env=environment(**variables), **(options or {}))
         assert done.returncode in (0, 1) and done.stderr == "", done
         self.document = json.loads(done.stdout)
         self.checks = self.document["checks"]
@@ -164,7 +164,9 @@ def test_certificates(postgres, tmp_path):
 
 def test_addresses(postgres, gateway, tls_gateway):
     usual = ("--postgres", postgres.conninfo, "--live", "a", "--listen")
-    doctor(*usual, "%s:%d" % gateway.address).found("ok", "listen", "a gateway serves there")
+    shown = doctor(*usual, "%s:%d" % gateway.address)
+    shown.found("ok", "listen", "a gateway serves there")
+    shown.found("ok", "files", "the gateway that runs here may have enough")
     doctor(*usual, "tls:%s:%d" % tls_gateway.address, *tls_gateway.certificate.arguments()).found(
         "ok", "listen", "a gateway serves there")
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -184,6 +186,12 @@ def test_open_files(postgres):
     assert "LimitNOFILE" in found["advice"]
     doctor(*usual, options=limited(64)).found("error", "files", "none for clients")
     doctor(*usual, "--max-connections", "500", options=limited(1000)).found("ok", "files", "500")
+
+
+def test_open_files_of_the_gateway_that_runs(start_gateway, postgres):
+    gateway = start_gateway("--workers", "1", process_options=limited(900)).wait_ready()
+    shown = doctor("--postgres", postgres.conninfo, "--live", "a", "--workers", "1", "--listen", "%s:%d" % gateway.address)
+    shown.found("warning", "files", "the gateway that runs here may have 900: enough for 6")
 
 
 # --- connecting
@@ -486,6 +494,19 @@ def test_an_idle_timeout_of_the_gateways_own_heartbeat(start_gateway, nginx):
     shown = doctor("--url", nginx(gateway, "proxy_read_timeout 2s;"), "--live", "t/**", "--postgres", "host=/none", "--heartbeat",
                    "3s", *LISTEN)
     shown.found("error", "proxy", r"cut off after 2\.\d s, before the heartbeat \(3 s\)")
+
+
+@pytest.mark.long
+def test_long_polls(quick_gateway, nginx):
+    patient = through(nginx(quick_gateway, "proxy_read_timeout 70s;"), "--quick", "--long-poll")
+    patient.found("ok", "proxy", "a long-poll may wait for 60 s")
+    hasty = through(nginx(quick_gateway, "proxy_read_timeout 20s;"), "--quick", "--long-poll")
+    assert "90 s" in hasty.found("warning", "proxy", r"cut off after 20\.\d s \(HTTP 504\)")["advice"]
+
+
+def test_a_host_that_is_not_the_gateways(start_gateway):
+    gateway = start_gateway("--allowed-hosts", "events.example").wait_ready()
+    assert "allowed_hosts" in through(gateway.url, "--quick").found("error", "proxy", "HTTP 421")["advice"]
 
 
 def test_certificates_of_a_proxy(quick_gateway, nginx):

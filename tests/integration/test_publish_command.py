@@ -237,6 +237,11 @@ def test_health(gateway, start_gateway):
     assert run("healthcheck", "--url", "ftp://x").returncode == 2 and run("healthcheck", "x").returncode == 2
 
 
+def test_health_is_told_by_any_name(start_gateway):
+    gateway = start_gateway("--allowed-hosts", "events.example").wait_ready()
+    assert run("healthcheck", "--url", gateway.url).returncode == 0
+
+
 def test_health_has_a_deadline():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         shown = run("healthcheck", "--timeout", "0.3", "--url", "http://127.0.0.1:%d" % silent.getsockname()[1])
