@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,7 +15,7 @@ static const char *const colours[] = {"\033[32m", "\033[33m", "\033[31m"};
 void eg_report_begin(struct eg_report *report, bool json)
 {
     report->json = json;
-    report->colours = !json && isatty(STDOUT_FILENO) == 1;
+    report->colours = !json && isatty(STDOUT_FILENO) == 1 && !getenv("NO_COLOR"); /* no-color.org */
 }
 
 static void clear_note(struct eg_report *report)
