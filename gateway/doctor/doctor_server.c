@@ -26,11 +26,13 @@ static const char standbys_sql[] =
     "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE r.sync_state IN ('sync', 'quorum')), "
     "pg_catalog.count(*) FILTER (WHERE r.sync_state IS NULL), "
     "pg_catalog.pg_has_role(current_user, 'pg_monitor', 'USAGE') FROM pg_catalog.pg_stat_replication AS r";
-/* Reserved: for superusers, and since version 16 for members of a role. */
+/* Of other users' sessions, a role without pg_monitor doesn't see what kind they are. Reserved: for superusers, and
+ * since version 16 for members of a role. */
 static const char room_sql[] =
     "SELECT pg_catalog.current_setting('max_connections')::int - (SELECT coalesce(pg_catalog.sum(s.setting::int), 0) "
     " FROM pg_catalog.pg_settings AS s WHERE s.name IN ('superuser_reserved_connections', 'reserved_connections')), "
-    "(SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_type = 'client backend'), "
+    "(SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_type = 'client backend' "
+    " OR (a.backend_type IS NULL AND a.datid IS NOT NULL)), "
     "r.rolconnlimit, (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.usesysid = r.oid), "
     "d.datconnlimit, (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.datid = d.oid), "
     "(SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.datid = d.oid AND a.usesysid = r.oid "
@@ -41,7 +43,7 @@ static const char room_sql[] =
 static const char listeners_sql[] =
     "SELECT pg_catalog.count(*) FILTER (WHERE a.query ~* '^\\s*LISTEN\\M' "
     " OR a.application_name LIKE 'pg\\_eventgate % listen' OR a.application_name LIKE 'pg\\_eventgate % read'), "
-    "pg_catalog.count(*) FILTER (WHERE a.state IS NULL AND a.backend_type IS NULL) "
+    "pg_catalog.count(*) FILTER (WHERE a.backend_type IS NULL AND a.datid IS NOT NULL) "
     "FROM pg_catalog.pg_stat_activity AS a";
 static const char queue_sql[] = "SELECT pg_catalog.pg_notification_queue_usage()";
 /* The oldest transactions, of those first that LISTEN, as far as one can tell. */

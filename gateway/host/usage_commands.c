@@ -29,6 +29,11 @@ static const char schema_text[] =
     "  -c, --config FILE     the one of a set of this file (also EVENTGATE_CONFIG)\n"
     "  --set NAME            which set; needed if several have durable channels\n"
     "\n"
+    "Examples:\n"
+    "  pg_eventgate schema install --postgres 'host=db1 dbname=shop user=owner'\n"
+    "  pg_eventgate schema check --config /etc/pg_eventgate/pg_eventgate.conf --set orders\n"
+    "  pg_eventgate schema uninstall --yes --postgres dbname=shop\n"
+    "\n"
     "Exit status: 0 done (check: all is well), 1 not done, 2 usage or configuration.\n";
 
 static const char tail_text[] =

@@ -370,6 +370,10 @@ def test_many_listeners_and_old_transactions(fragile_postgres):
         session.cursor().execute("listen something")
     shown = doctor(*usual)
     assert "NOTIFY" in shown.found("warning", "listeners", "some 2[2-9] sessions LISTEN")["advice"]
+    server.sql("create role guest login")
+    guest = ("--postgres", server.conninfo.replace("user=postgres", "user=guest"), "--live", "a", *LISTEN)
+    doctor(*guest).found("ok", "listeners", r"some 0 sessions LISTEN; of 2[2-9] sessions this role may not see it \(GRANT pg_monitor\)")
+    doctor(*guest).found("ok", "connections", "^17[0-9] connections are left")
 
 
 @pytest.mark.long

@@ -150,7 +150,7 @@ def test_a_wrong_command_line_is_refused(arguments, told):
 
 def test_help():
     for arguments in (["--help"], ["help"], ["install", "--help"]):
-        done(run("schema", *arguments), "uninstall", "--postgres", "Exit status")
+        done(run("schema", *arguments), "uninstall", "--postgres", "Examples:", "Exit status")
     assert "schema install" in run("--help").stdout
 
 
