@@ -152,7 +152,11 @@ static void stop_threads(struct eg_gateway *gateway)
 
 void eg_gateway_drain(struct eg_gateway *gateway, bool handed_over)
 {
+    bool kept = handed_over;
+    for (size_t i = 0; i < gateway->listening.count; i++)
+        kept = kept || gateway->listening.sockets[i].given;
     atomic_store(&gateway->shared.handed_over, handed_over);
+    atomic_store(&gateway->shared.kept, kept);
     atomic_store(&gateway->shared.draining, true);
     for (uint32_t i = 0; i < gateway->shared.worker_count; i++)
         eg_worker_drain(gateway->workers[i]);

@@ -290,11 +290,13 @@ static void drain(struct eg_message *message, void *context)
     uint64_t now_ms = eg_loop_now_ms(worker->loop), timeout_ms = worker->settings.drain_timeout_ms;
     (void)message;
     worker->draining = true;
-    worker->refusing = !atomic_load(&worker->shared->handed_over);
+    worker->refusing = !atomic_load(&worker->shared->kept);
+    /* New connections that nobody accepts yet don't wait long for those that are idle. */
+    uint64_t idle_ms = atomic_load(&worker->shared->handed_over) ? timeout_ms / 2 : timeout_ms / 20;
     worker->drain_deadline.fire = drain_is_over;
     worker->idle_deadline.fire = idle_is_over;
     if (eg_timer_set(worker->loop, &worker->drain_deadline, now_ms + timeout_ms) != 0 ||
-        (!worker->refusing && eg_timer_set(worker->loop, &worker->idle_deadline, now_ms + timeout_ms / 2) != 0))
+        (!worker->refusing && eg_timer_set(worker->loop, &worker->idle_deadline, now_ms + idle_ms) != 0))
         eg_loop_stop(worker->loop);
     if (worker->refusing)
         eg_server_drain(worker->server);

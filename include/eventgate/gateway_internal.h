@@ -82,7 +82,8 @@ bool eg_gateway_is_exposed(const struct eg_gateway *gateway, const struct eg_pol
 bool eg_gateway_is_ready(const struct eg_gateway *gateway);
 /* Accepts connections, and says so: the start is over. */
 void eg_gateway_serve(struct eg_gateway *gateway);
-/* No more connections are accepted where `handed_over`; what is under way is finished, then the workers end. */
+/* No more connections are accepted where `handed_over`, or where a service manager keeps the sockets; what is under way
+ * is finished, then the workers end. */
 void eg_gateway_drain(struct eg_gateway *gateway, bool handed_over);
 
 /* Remembers by what path the program was started. */

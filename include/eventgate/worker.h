@@ -67,7 +67,8 @@ struct eg_worker_shared {
     int64_t started_us;
     _Atomic bool draining;
     _Atomic bool handed_over; /* set before it drains: another process accepts connections now */
-    _Atomic bool drained;     /* all workers have: each ends as soon as it has nothing to do */
+    _Atomic bool kept;    /* the same, or one will: the sockets are a service manager's, and new ones wait in them */
+    _Atomic bool drained; /* all workers have: each ends as soon as it has nothing to do */
 };
 
 /* One channel set on one worker. */
@@ -141,8 +142,9 @@ void eg_worker_listen_soon(struct eg_worker *worker, const struct eg_listening *
 
 /* Any thread. Drain: no new work, streams end, requests are finished; the loop ends when no worker has
  * anything left, or at the deadline. Until then it answers the new connections that the kernel gives it. If another
- * process has taken over (handed_over), it accepts none, but answers every request that still comes over those that
- * there are, and closes each behind its answer; the loop ends when there are none left. */
+ * process has taken over, or a service manager keeps the sockets for the next one (kept), it accepts none, but answers
+ * every request that still comes over those that there are, and closes each behind its answer; the loop ends when there
+ * are none left. */
 void eg_worker_drain(struct eg_worker *worker);
 /* New settings (copied), and a new policy (of which it takes a reference). 0 or -ENOMEM. */
 int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *settings,

@@ -2,13 +2,14 @@
 tests follow each other."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 
 import pytest
 
 from kit import machine as machines
-from kit.gateway import RELEASE
+from kit.gateway import RELEASE, ROOT
 from kit.wait import until
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(machines.why_not() is not None, reason=str(machines.why_not()))]
@@ -33,7 +34,7 @@ def machine(tmp_path_factory):
     folder = tmp_path_factory.mktemp("package")
     subprocess.run(["cpack", "-G", "DEB", "-B", folder], cwd=BUILD, check=True, capture_output=True)
     (package,) = folder.glob("*.deb")
-    made = machines.Machine("curl", "postgresql", "libnss-systemd", "procps")
+    made = machines.Machine("curl", "postgresql", "libnss-systemd", "openssl", "procps", "ssl-cert")
     try:
         shutil.copy(package, made.folder / "root/package.deb")
         made.install("/root/package.deb")  # where no systemd runs, with what it depends on
@@ -53,7 +54,10 @@ def wait_serving(machine, before=None):
         return (machine.property(SERVICE, "ActiveState") == "active" and machine.property(SERVICE, "MainPID") != before and
                 machine.property(SERVICE, "StatusText") == "Serving: 1 channel set is ready")
 
-    until(serves, "it serves", 60)
+    try:
+        until(serves, "it serves", 60)
+    except AssertionError as error:
+        raise AssertionError(machine.tries("systemctl", "status", "--no-pager", "--lines=40", SERVICE).stdout) from error
 
 
 def test_the_installation_enables_and_starts_nothing(machine):
@@ -83,6 +87,37 @@ def test_it_runs_as_a_user_of_its_own_that_postgresql_knows(machine):
     assert int(status["CapEff"], 16) == 0 and status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
     assert ask(machine, "/channels/orders", "-d", "1") == '{"status":202}\n'
     assert '"status":201' in ask(machine, "/channels/order/1", "-d", "1")
+
+
+def test_passwords_keys_and_tls_are_given_to_it_as_the_readme_says(machine):
+    """A password by a credential, a key that a group may read, and TLS on a socket of a unit of its own."""
+    before = (machine.folder / CONFIGURATION[1:]).read_text()
+    machine.run("runuser", "-u", "postgres", "--", "psql", "-c", "ALTER ROLE eventgate PASSWORD 'secret'")
+    machine.put("/etc/pg_eventgate/pg_service.conf", "[shop]\nhost=127.0.0.1\ndbname=postgres\nuser=eventgate\n"
+                "password=secret\n")
+    machine.run("chmod", "600", "/etc/pg_eventgate/pg_service.conf")
+    readme = (ROOT / "README.md").read_text()
+    machine.put(f"/etc/systemd/system/{SERVICE}.d/secrets.conf", re.search(r"```ini\n(\[Service\]\n.*?)```", readme, re.DOTALL)[1])
+    machine.put("/etc/systemd/system/eventgate-tls.socket", "[Socket]\nListenStream=127.0.0.1:8443\n"
+                f"FileDescriptorName=tls\nService={SERVICE}\n")
+    machine.put(CONFIGURATION, before.replace("postgres = dbname=postgres user=eventgate", "postgres = service=shop").replace(
+        "#tls_certificate =", "tls_certificate = /etc/ssl/certs/ssl-cert-snakeoil.pem").replace(
+        "#tls_key =", "tls_key = /etc/ssl/private/ssl-cert-snakeoil.key"))
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "stop", SERVICE, SOCKET)
+    machine.run("systemctl", "start", "eventgate-tls.socket", SOCKET, SERVICE)
+    wait_serving(machine)
+    assert ask(machine, "/livez") == '{"status":"alive"}\n'
+    assert machine.run("curl", "-sSk", "https://127.0.0.1:8443/livez") == '{"status":"alive"}\n'
+    machine.run("systemctl", "reload", SERVICE)  # which reads the key again
+    until(lambda: "configuration reloaded" in machine.run("journalctl", "-u", SERVICE, "--no-pager"), "it is logged")
+    machine.put(CONFIGURATION, before)
+    machine.run("systemctl", "stop", "eventgate-tls.socket", SERVICE, SOCKET)
+    machine.run("rm", "-r", f"/etc/systemd/system/{SERVICE}.d", "/etc/systemd/system/eventgate-tls.socket",
+                "/etc/pg_eventgate/pg_service.conf")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", SOCKET, SERVICE)
+    wait_serving(machine)
 
 
 def test_a_reload(machine):
@@ -144,7 +179,7 @@ def test_the_first_connection_starts_it(machine):
     machine.run("systemctl", "stop", SERVICE)
     assert machine.property(SERVICE, "Result") == "success"
     assert ask(machine, "/livez") == '{"status":"alive"}\n'
-    assert machine.property(SERVICE, "ActiveState") == "active"
+    until(lambda: machine.property(SERVICE, "ActiveState") == "active", "systemd has heard that it is ready")
 
 
 def test_nothing_is_left_when_it_is_purged(machine):

@@ -228,6 +228,32 @@ def test_inherited_sockets(start_gateway, channel, postgres):
             assert stream.event().data == 1
 
 
+def test_who_connects_to_sockets_that_are_kept_is_answered_through_a_restart(start_gateway):
+    """As with a socket unit of systemd: the socket stays, one process ends, the next one starts. A connection of before
+    whose request comes late is answered, and so is one that comes while nobody serves."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(128)
+        shell = ["bash", "-c", f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&{listening.fileno()}']
+
+        def start():
+            return start_gateway("--workers", "2", listen=None, wrapper=shell,
+                                 process_options={"pass_fds": [listening.fileno()]})
+
+        gateway = start().wait_ready()
+        with Connection(gateway.address) as late, Connection(gateway.address) as idle:
+            assert idle.request("GET", "/livez").response().status == 200
+            until(lambda: gateway.metric("eventgate_connections") == 3, "they are accepted, and the one that asks")
+            gateway.process.send_signal(signal.SIGTERM)
+            gateway.wait_log("drain")
+            assert late.request("GET", "/readyz").response().status == 503
+            waiting = Connection(gateway.address).request("GET", "/livez")
+            assert gateway.ended() == 0, "it doesn't wait for who is idle"
+        start()
+        assert waiting.response().status == 200
+        waiting.close()
+
+
 @pytest.mark.threads
 def test_start_and_stop_at_any_moment(postgres):
     """SIGTERM in the middle of the start still ends in order."""

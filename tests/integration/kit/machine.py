@@ -26,6 +26,7 @@ mkdir -p "$0/old"
 cd "$0"
 pivot_root . old
 umount -l /old
+mount --make-rshared /
 exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=journal
 """
 
