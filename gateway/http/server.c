@@ -35,6 +35,13 @@
 /* Beside the head, the pool of a connection holds its parsed form (56 bytes for each header and cookie, and a copy of
  * the Cookie header) and the head of the answer. Up to 32 KiB in all, libmicrohttpd takes it from the heap. */
 #define POOL_EXTRA_BYTES 14336u
+/* Each daemon is its worker's alone. libmicrohttpd 1.0 would otherwise put new connections aside, and close those for
+ * which it finds no memory later without saying so. */
+#if MHD_VERSION >= 0x00097707
+#define DAEMON_IS_OF_ONE_THREAD MHD_USE_NO_THREAD_SAFETY
+#else
+#define DAEMON_IS_OF_ONE_THREAD MHD_NO_FLAG
+#endif
 /* While requests are held: how often libmicrohttpd is run at least, and how often without effect before it rests. */
 #define HELD_RUN_MS 10u
 #define HELD_QUIET_RUNS 2u
@@ -231,13 +238,14 @@ static void daemon_due(struct eg_timer *timer)
 
 static struct MHD_Daemon *start_daemon(struct eg_server *server)
 {
-    return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_TURBO | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-        NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
-        DAEMON_CONNECTION_LIMIT, MHD_OPTION_CONNECTION_TIMEOUT, DAEMON_INACTIVITY_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)server->options.settings->max_header_bytes + POOL_EXTRA_BYTES, MHD_OPTION_URI_LOG_CALLBACK,
-        request_line, server, MHD_OPTION_NOTIFY_COMPLETED, completed, server, MHD_OPTION_NOTIFY_CONNECTION,
-        connection_notified, server, MHD_OPTION_END);
+    return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_TURBO | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME |
+                                MHD_USE_ERROR_LOG | DAEMON_IS_OF_ONE_THREAD,
+                            0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, daemon_log, NULL,
+                            MHD_OPTION_CONNECTION_LIMIT, DAEMON_CONNECTION_LIMIT, MHD_OPTION_CONNECTION_TIMEOUT,
+                            DAEMON_INACTIVITY_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                            (size_t)server->options.settings->max_header_bytes + POOL_EXTRA_BYTES,
+                            MHD_OPTION_URI_LOG_CALLBACK, request_line, server, MHD_OPTION_NOTIFY_COMPLETED, completed,
+                            server, MHD_OPTION_NOTIFY_CONNECTION, connection_notified, server, MHD_OPTION_END);
 }
 
 /* A problem for which there is always memory. All requests that are answered with it share an id, which the log has
