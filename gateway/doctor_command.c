@@ -197,7 +197,7 @@ static void check_databases(struct eg_report *report, const struct eg_config *co
 /* Is it the command line that is wrong, and not what it leads to? */
 static bool is_usage(const struct eg_error *error)
 {
-    return error->sentence[0] == '-' || strstr(error->sentence, "takes flags only") != NULL;
+    return error->sentence[0] == '-' || strstr(error->sentence, "neither a command nor a flag") != NULL;
 }
 
 static int examine(struct doctor *doctor, char *const *environment)

@@ -179,7 +179,7 @@ static const struct eg_option *option_of(const struct flag *flag)
 static int unknown_flag(const struct flag *flag, struct eg_error *error)
 {
     if (flag->name[0] == '\0')
-        return fail(error, "%s: not a flag; pg_eventgate takes flags only (--help shows them).", flag->text);
+        return fail(error, "%s: neither a command nor a flag; --help shows them all.", flag->text);
     return fail(error, "%s: there is no such flag; --help shows them all.", flag->text);
 }
 
