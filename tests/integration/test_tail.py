@@ -16,6 +16,7 @@ import pytest
 
 from kit.fixtures import starting
 from kit.gateway import BINARY, environment, run
+from kit.schema import Database
 from kit.tokens import token
 from kit.wait import DEADLINE, until
 
@@ -347,6 +348,24 @@ def test_a_long_replay_shows_how_far_it_has_come(durable_gateway, long_log):
     assert plain.stderr == "" and len(plain.stdout.splitlines()) == 12000, "nothing where there is no terminal"
     forced = run(*arguments, "--progress", EVENTGATE_URL=durable_gateway.url)
     assert "12,000 events in" in forced.stderr and "\x1b" not in forced.stderr
+
+
+def test_a_replay_over_several_segments_of_the_log(start_gateway, postgres):
+    """Positions jump between segments, so a share is told in the last one alone."""
+    database = Database(postgres)
+    rotated = "select (select last_value >> 33 from eventgate.position_seq) > (select max(pos) >> 33 from eventgate.log)"
+    for segment_bytes in ("1", "1", None):
+        database.sql("select eventgate.configure('segment_bytes', %s)", segment_bytes)
+        database.sql("select count(eventgate.publish('d/1', to_json(n))) from generate_series(1, 6000) n")
+        until(lambda: segment_bytes is None or (database.sql("select from eventgate.maintain()"), database.value(rotated))[1],
+              "the log goes on in a new segment")
+    gateway = start_gateway(database=database, live=None, durable="d/**").wait_ready()
+    last = database.value("select max(pos) from eventgate.log")
+    until(lambda: gateway.get("/sets").json()["sets"][0]["position"] >= last, "the gateway has seen it")
+    shown, lines = on_terminal("tail", "d/1", "--after", "earliest", "--limit", "18000", EVENTGATE_URL=gateway.url)
+    assert lines == 18000
+    assert re.search(r"events  [\d,]+/s  segment \d+ of the log, its head in \d+\r", shown), shown
+    assert re.search(r" \d+ %, \d+:\d\d left", shown) and "18,000 events in" in shown, shown
 
 
 # --- usage
