@@ -253,6 +253,15 @@ def test_the_package_has_the_extension_for_every_postgresql(package, tmp_path):
 
 
 @needs_dpkg
+@pytest.mark.skipif(shutil.which("man") is None, reason="man isn't here")
+def test_the_files_that_the_manual_names_are_in_the_package(package, prefix, tmp_path):
+    succeeds("dpkg-deb", "--extract", package, tmp_path)
+    chapter = re.search(r"^FILES\n(.*?)^\S", manual(prefix, "pg_eventgate.1"), re.MULTILINE | re.DOTALL)[1]
+    named = re.findall(r"^ +(/\S+)$", chapter, re.MULTILINE)
+    assert len(named) >= 5 and all((tmp_path / name[1:]).exists() for name in named), named
+
+
+@needs_dpkg
 @pytest.mark.skipif(shutil.which("lintian") is None, reason="lintian isn't here")
 def test_lintian_finds_nothing(package):
     shown = command("lintian", "--allow-root", "--no-cfg", "--fail-on", "error,warning", package, env=environment())
