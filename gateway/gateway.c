@@ -22,6 +22,9 @@
 
 enum { EXIT_CONFIGURATION = 2 };
 
+/* So many sets may come while as many as there were at the start, or their like, are still going. */
+#define SPARE_PLACES 64u
+
 /* --- the workers' port ------------------------------------------------------------------------------------------- */
 
 static struct eg_postgres_side *postgres_of(void *context)
@@ -201,6 +204,7 @@ static void signal_ready(struct eg_watch *watch, uint32_t epoll_events)
 static void main_turn(void *context)
 {
     struct eg_gateway *gateway = context;
+    eg_places_turn(gateway);
     uint32_t running = atomic_load(&gateway->workers_running);
     if (running == 0)
         eg_loop_stop(gateway->loop);
@@ -239,6 +243,8 @@ bool eg_gateway_is_ready(const struct eg_gateway *gateway)
 {
     bool ready = eg_revocations_known(gateway->shared.revocations);
     for (size_t i = 0; ready && i < gateway->config->set_count; i++) {
+        if (!gateway->config->sets[i].name)
+            continue;
         struct eg_set_facts facts = eg_set_status_read(&gateway->shared.statuses[i]);
         ready = eg_set_facts_ready(&facts, &gateway->config->sets[i]);
     }
@@ -248,28 +254,24 @@ bool eg_gateway_is_ready(const struct eg_gateway *gateway)
 static int make_shared(struct eg_gateway *gateway)
 {
     struct eg_worker_shared *shared = &gateway->shared;
-    const struct eg_config *config = gateway->config;
+    struct eg_config *config = gateway->config;
     shared->config = config;
+    shared->place_count = (uint32_t)(2 * config->set_count + SPARE_PLACES);
     shared->tls = gateway->certificate.tls;
     shared->worker_count = config->workers;
     shared->started_us = eg_wall_us();
-    shared->port =
-        (struct eg_worker_port){gateway, want, unwant, admit, release, publish, look, read_log, worker_drained};
+    shared->port = (struct eg_worker_port){gateway,           want, unwant,   admit,          release,
+                                           publish,           look, read_log, worker_drained, eg_places_answered,
+                                           eg_places_answered};
     shared->counts = eg_intake_counts_new();
     shared->revocations = eg_revocations_new();
-    shared->statuses = calloc(config->set_count, sizeof(*shared->statuses));
     for (size_t i = 0; i < EG_ARRAY_LENGTH(shared->rates); i++)
         if (!(shared->rates[i] = eg_rate_limits_new()))
             return -ENOMEM;
-    if (!shared->counts || !shared->revocations || !shared->statuses)
+    if (!shared->counts || !shared->revocations)
         return -ENOMEM;
     shared->policy->revocations = shared->revocations;
-    for (size_t i = 0; i < config->set_count; i++) {
-        int error = eg_set_status_init(&shared->statuses[i]);
-        if (error)
-            return error;
-    }
-    return 0;
+    return eg_places_make(gateway);
 }
 
 static int make_workers(struct eg_gateway *gateway)
@@ -290,6 +292,17 @@ static int make_workers(struct eg_gateway *gateway)
     return 0;
 }
 
+static int make_postgres(struct eg_gateway *gateway)
+{
+    const struct eg_postgres_side_hooks hooks = {gateway, eg_places_opened, eg_places_answered};
+    gateway->postgres = eg_postgres_side_new(&gateway->shared, gateway->workers, hooks);
+    if (!gateway->postgres)
+        return -ENOMEM;
+    gateway->shared.config = NULL; /* what others follow it */
+    eg_places_run(gateway);
+    return gateway->shared.policy->has_keys ? eg_places_read_revocations(gateway) : 0;
+}
+
 static void gateway_done(struct eg_gateway *gateway)
 {
     for (uint32_t i = 0; gateway->workers && i < gateway->shared.worker_count; i++)
@@ -300,9 +313,7 @@ static void gateway_done(struct eg_gateway *gateway)
         eg_worker_free(gateway->workers[i]);
     free(gateway->workers);
     free(gateway->worker_threads);
-    for (size_t i = 0; gateway->shared.statuses && i < gateway->config->set_count; i++)
-        eg_set_status_done(&gateway->shared.statuses[i]);
-    free(gateway->shared.statuses);
+    eg_places_free(gateway);
     eg_intake_counts_free(gateway->shared.counts);
     for (size_t i = 0; i < EG_ARRAY_LENGTH(gateway->shared.rates); i++)
         eg_rate_limits_free(gateway->shared.rates[i]);
@@ -380,10 +391,8 @@ static int start(struct eg_gateway *gateway)
     result = make_shared(gateway);
     if (!result)
         result = make_workers(gateway);
-    if (!result && !(gateway->postgres = eg_postgres_side_new(&gateway->shared, gateway->workers)))
-        result = -ENOMEM;
-    if (!result && gateway->shared.policy->has_keys)
-        result = eg_postgres_side_read_revocations(gateway->postgres);
+    if (!result)
+        result = make_postgres(gateway);
     if (!result)
         result = start_threads(gateway);
     if (!result && gateway->takeover.waiting)

@@ -28,6 +28,14 @@ static int check_conninfo(const struct eg_config *config, const struct eg_config
     return -EINVAL;
 }
 
+int eg_gateway_check_sets(const struct eg_config *config, struct eg_error *ret_error)
+{
+    int result = 0;
+    for (size_t i = 0; !result && i < config->set_count; i++)
+        result = check_conninfo(config, &config->sets[i], ret_error);
+    return result;
+}
+
 static int check_exposure(const struct eg_config *config, struct eg_error *ret_error)
 {
     const struct eg_config_list *lists[] = {eg_listening_inherits() ? NULL : &config->listen, &config->admin_listen};
@@ -48,9 +56,7 @@ int eg_gateway_check(const struct eg_config *config, struct eg_error *ret_error)
 {
     struct eg_policy *policy;
     struct eg_tls *tls;
-    int result = 0;
-    for (size_t i = 0; !result && i < config->set_count; i++)
-        result = check_conninfo(config, &config->sets[i], ret_error);
+    int result = eg_gateway_check_sets(config, ret_error);
     if (!result)
         result = check_exposure(config, ret_error);
     if (!result && !(result = eg_policy_load(config, config, &policy, ret_error)))

@@ -25,6 +25,7 @@ struct revocation {
 struct database {
     struct revocation *known, *coming; /* `coming`: while it is being read whole */
     bool reading, read;
+    bool unused; /* forgotten */
 };
 
 struct eg_revocations {
@@ -66,20 +67,22 @@ void eg_revocations_free(struct eg_revocations *revocations)
     free(revocations);
 }
 
-int eg_revocations_expect(struct eg_revocations *revocations)
+int eg_revocations_expect(struct eg_revocations *revocations, bool awaited)
 {
-    int number = -ENOMEM;
+    int number = 0;
     pthread_rwlock_wrlock(&revocations->lock);
+    while (number < revocations->count && !revocations->databases[number].unused)
+        number++;
     struct database *databases =
         reallocarray(revocations->databases, (size_t)revocations->count + 1, sizeof(*databases));
     if (databases) {
         revocations->databases = databases;
-        number = revocations->count++;
-        databases[number] = (struct database){.known = NULL};
-        atomic_fetch_add_explicit(&revocations->awaited, 1, memory_order_release);
+        revocations->count += number == revocations->count;
+        databases[number] = (struct database){.read = !awaited};
+        atomic_fetch_add_explicit(&revocations->awaited, awaited, memory_order_release);
     }
     pthread_rwlock_unlock(&revocations->lock);
-    return number;
+    return databases ? number : -ENOMEM;
 }
 
 bool eg_revocations_known(const struct eg_revocations *revocations)
@@ -111,6 +114,19 @@ void eg_revocations_end(struct eg_revocations *revocations, int number)
     database->read = true;
     pthread_rwlock_unlock(&revocations->lock);
     free_all(old);
+}
+
+void eg_revocations_forget(struct eg_revocations *revocations, int number)
+{
+    pthread_rwlock_wrlock(&revocations->lock);
+    struct database *database = &revocations->databases[number];
+    struct database old = *database;
+    *database = (struct database){.read = true, .unused = true};
+    if (!old.read)
+        atomic_fetch_sub_explicit(&revocations->awaited, 1, memory_order_release);
+    pthread_rwlock_unlock(&revocations->lock);
+    free_all(old.known);
+    free_all(old.coming);
 }
 
 /* --- setting -------------------------------------------------------------------------------------------------------

@@ -324,6 +324,14 @@ static int load(struct eg_config *config, const char *file, int argc, char *cons
     return result ? result : check(config, environment, error);
 }
 
+static struct eg_config *new_config(void)
+{
+    struct eg_config *config = calloc(1, sizeof(*config));
+    if (config)
+        config->references = 1;
+    return config;
+}
+
 int eg_config_load(int argc, char *const *argv, char *const *environment, struct eg_config **ret_config,
                    enum eg_config_action *ret_action, struct eg_error *ret_error)
 {
@@ -332,7 +340,7 @@ int eg_config_load(int argc, char *const *argv, char *const *environment, struct
     int result = read_flags(NULL, argc, argv, &file, ret_action, ret_error);
     if (result || *ret_action == EG_CONFIG_HELP || *ret_action == EG_CONFIG_VERSION)
         return result;
-    struct eg_config *config = calloc(1, sizeof(*config));
+    struct eg_config *config = new_config();
     if (!config)
         return no_memory(ret_error);
     result = load(config, file, argc, argv, environment, ret_error);
@@ -345,7 +353,7 @@ int eg_config_load(int argc, char *const *argv, char *const *environment, struct
 
 int eg_config_parse(const char *text, size_t length, struct eg_config **ret_config, struct eg_error *ret_error)
 {
-    struct eg_config *config = calloc(1, sizeof(*config));
+    struct eg_config *config = new_config();
     int result = config ? set_defaults(EG_OPTION_GATEWAY, config, ret_error) : no_memory(ret_error);
     if (!result)
         result = eg_config_file_parse(config, "text", text, length, ret_error);
@@ -358,9 +366,15 @@ int eg_config_parse(const char *text, size_t length, struct eg_config **ret_conf
     return result;
 }
 
+struct eg_config *eg_config_ref(struct eg_config *config)
+{
+    atomic_fetch_add_explicit(&config->references, 1, memory_order_relaxed);
+    return config;
+}
+
 void eg_config_free(struct eg_config *config)
 {
-    if (!config)
+    if (!config || atomic_fetch_sub_explicit(&config->references, 1, memory_order_acq_rel) != 1)
         return;
     for (size_t i = 0; i < config->set_count; i++) {
         eg_options_done(EG_OPTION_SET, &config->sets[i]);
@@ -372,83 +386,8 @@ void eg_config_free(struct eg_config *config)
     free(config);
 }
 
-/* --- in use --------------------------------------------------------------------------------------------------------
+/* --- asking --------------------------------------------------------------------------------------------------------
  */
-
-static struct eg_config_set *set_named(const struct eg_config *config, const char *name)
-{
-    for (size_t i = 0; i < config->set_count; i++)
-        if (strcmp(config->sets[i].name, name) == 0)
-            return &config->sets[i];
-    return NULL;
-}
-
-static void compare_sets(const struct eg_config *a, const struct eg_config *b,
-                         void (*changed)(void *context, const char *option, bool now), void *context)
-{
-    char name[128];
-    for (size_t s = 0; s < a->set_count; s++) {
-        const struct eg_config_set *other = set_named(b, a->sets[s].name);
-        snprintf(name, sizeof(name), "[set %s]", a->sets[s].name);
-        if (!other)
-            changed(context, name, false);
-        for (size_t i = 0; other && i < eg_option_count; i++) {
-            snprintf(name, sizeof(name), "[set %s] %s", a->sets[s].name, eg_options[i].name);
-            if (eg_options[i].scope == EG_OPTION_SET && !eg_option_same(&eg_options[i], &a->sets[s], other))
-                changed(context, name, eg_options[i].reloads);
-        }
-    }
-}
-
-/* Is it one of struct eg_settings? They are values, and may change. */
-static bool is_setting(const struct eg_option *option)
-{
-    size_t first = offsetof(struct eg_config, settings);
-    return option->scope == EG_OPTION_GATEWAY && option->reloads && option->offset >= first &&
-           option->offset < first + sizeof(struct eg_settings);
-}
-
-void eg_config_reload(const struct eg_config *in_use, const struct eg_config *loaded, struct eg_settings *settings,
-                      void (*changed)(void *context, const char *option, bool now), void *context)
-{
-    char name[128];
-    struct eg_settings settings_now = *settings;
-    for (size_t i = 0; i < eg_option_count; i++) {
-        const struct eg_option *option = &eg_options[i];
-        if (option->scope != EG_OPTION_GATEWAY)
-            continue;
-        if (!eg_option_same(option, in_use, loaded)) {
-            snprintf(name, sizeof(name), "[gateway] %s", option->name);
-            changed(context, name, option->reloads);
-        }
-        if (is_setting(option))
-            memcpy((char *)&settings_now + (option->offset - offsetof(struct eg_config, settings)),
-                   (const char *)loaded + option->offset, eg_option_size(option));
-    }
-    compare_sets(in_use, loaded, changed, context);
-    for (size_t s = 0; s < loaded->set_count; s++)
-        if (!set_named(in_use, loaded->sets[s].name)) {
-            snprintf(name, sizeof(name), "[set %s]", loaded->sets[s].name);
-            changed(context, name, false);
-        }
-    *settings = settings_now;
-}
-
-void eg_config_adopt(struct eg_config *in_use, struct eg_config *loaded)
-{
-    for (size_t i = 0; i < eg_option_count; i++) {
-        const struct eg_option *option = &eg_options[i];
-        if (!option->reloads || is_setting(option))
-            continue;
-        if (option->scope == EG_OPTION_GATEWAY)
-            eg_option_swap(option, in_use, loaded);
-        for (size_t s = 0; option->scope == EG_OPTION_SET && s < in_use->set_count; s++) {
-            struct eg_config_set *other = set_named(loaded, in_use->sets[s].name);
-            if (other)
-                eg_option_swap(option, &in_use->sets[s], other);
-        }
-    }
-}
 
 /* Looks the name up in one of a set's lists; true if it is listed by name. */
 static bool find_in(const struct eg_config_channel *list, size_t count, const char *channel, size_t length,

@@ -261,6 +261,15 @@ void eg_loop_defer(struct eg_loop *loop, struct eg_deferred *deferred)
     loop->deferred = deferred;
 }
 
+void eg_loop_undefer(struct eg_loop *loop, const struct eg_deferred *deferred)
+{
+    struct eg_deferred **at = &loop->deferred;
+    while (*at && *at != deferred)
+        at = &(*at)->next;
+    if (*at)
+        *at = deferred->next;
+}
+
 static void run_deferred(struct eg_loop *loop)
 {
     while (loop->deferred) {

@@ -354,14 +354,36 @@ bool eg_option_same(const struct eg_option *option, const void *a, const void *b
     }
 }
 
-void eg_option_swap(const struct eg_option *option, void *a, void *b)
+static int copy_list(struct eg_config_list *to, const struct eg_config_list *from)
 {
-    char kept[sizeof(struct eg_networks)]; /* the largest */
-    char *in_a = (char *)a + option->offset, *in_b = (char *)b + option->offset;
-    size_t size = eg_option_size(option);
-    memcpy(kept, in_a, size);
-    memcpy(in_a, in_b, size);
-    memcpy(in_b, kept, size);
+    free_list(to);
+    *to = (struct eg_config_list){calloc(from->count + 1, sizeof(char *)), 0};
+    if (!to->items)
+        return -ENOMEM;
+    for (; to->count < from->count; to->count++) {
+        to->items[to->count] = strdup(from->items[to->count]);
+        if (!to->items[to->count])
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+int eg_option_copy(const struct eg_option *option, void *to, const void *from)
+{
+    char *in_to = (char *)to + option->offset;
+    const char *in_from = (const char *)from + option->offset;
+    if (is_plain_list(option->type))
+        return copy_list((void *)in_to, (const void *)in_from);
+    if (option->type != EG_OPTION_STRING) {
+        memcpy(in_to, in_from, eg_option_size(option));
+        return 0;
+    }
+    char *copy = strdup(*(char *const *)(const void *)in_from);
+    if (!copy)
+        return -ENOMEM;
+    free(*(char **)(void *)in_to);
+    *(char **)(void *)in_to = copy;
+    return 0;
 }
 
 void eg_options_done(enum eg_option_scope scope, void *target)

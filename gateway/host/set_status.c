@@ -46,9 +46,12 @@ bool eg_set_facts_ready(const struct eg_set_facts *facts, const struct eg_config
 
 void eg_set_status_describe(struct eg_set_status *statuses, const struct eg_config *config, struct eg_buffer *text)
 {
-    size_t ready = 0, lacking = 0;
+    size_t ready = 0, lacking = 0, count = 0;
     struct eg_set_facts first = {.problem = ""};
     for (size_t i = config->set_count; i-- > 0;) {
+        if (!config->sets[i].name)
+            continue;
+        count++;
         struct eg_set_facts facts = eg_set_status_read(&statuses[i]);
         if (eg_set_facts_ready(&facts, &config->sets[i])) {
             ready++;
@@ -57,12 +60,12 @@ void eg_set_status_describe(struct eg_set_status *statuses, const struct eg_conf
             first = facts;
         }
     }
-    if (ready == config->set_count) {
+    if (ready == count) {
         eg_buffer_add_format(text, "Serving: %zu channel set%s ready", ready, ready == 1 ? " is" : "s are");
         return;
     }
     const char *problem = first.problem[0] ? first.problem : first.log_problem;
-    eg_buffer_add_format(text, "Serving: %zu of %zu channel sets ready; set %s: %s", ready, config->set_count,
+    eg_buffer_add_format(text, "Serving: %zu of %zu channel sets ready; set %s: %s", ready, count,
                          config->sets[lacking].name, problem[0] ? problem : "connecting to PostgreSQL");
 }
 

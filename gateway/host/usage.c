@@ -16,7 +16,9 @@ const struct eg_usage eg_usage_flags[] = {
 const struct eg_usage eg_usage_signals[] = {
     {"SIGTERM, SIGINT", "Drains: not ready any more, requests are answered, streams end with a jittered retry:. A "
                         "second one exits at once."},
-    {"SIGHUP", "Reloads the configuration, keys and certificates. A bad one changes nothing; the log says why."},
+    {"SIGHUP",
+     "Reloads the configuration, sets and channels too, keys and certificates. A bad one changes nothing; the log says "
+     "why."},
     {"SIGUSR2", "Upgrades: starts the program anew, hands it the listening sockets as soon as it is ready, drains and "
                 "ends. If it doesn't become ready, nothing changes; the log says why."},
     {NULL, NULL},

@@ -30,6 +30,15 @@ static void add_string(struct eg_buffer *body, const char *text)
     eg_buffer_add_json_string(body, text, strlen(text));
 }
 
+/* The first set, or that behind `set`, which are in the configuration; others are about to go. */
+static const struct eg_worker_set *next_served(const struct eg_worker *worker, const struct eg_worker_set *set)
+{
+    do
+        set = eg_worker_next_set(worker, set);
+    while (set && set->leaving);
+    return set;
+}
+
 static const char *boolean(bool value)
 {
     return value ? "true" : "false";
@@ -70,15 +79,16 @@ static void end_set(struct eg_buffer *body, const struct eg_set_facts *facts)
 static void handle_ready(struct eg_worker *worker, struct eg_exchange *exchange, bool details)
 {
     const struct eg_worker_shared *shared = worker->shared;
+    const struct eg_worker_set *set = NULL;
     struct eg_buffer sets = EG_BUFFER_INIT, body = EG_BUFFER_INIT;
     bool draining = atomic_load_explicit(&shared->draining, memory_order_relaxed);
     bool known = eg_revocations_known(shared->revocations); /* else no token is taken */
     bool ready = !draining && known;
-    for (uint32_t i = 0; i < worker->set_count; i++) {
-        struct eg_set_facts facts = eg_set_status_read(&shared->statuses[i]);
-        ready = ready && eg_set_facts_ready(&facts, worker->sets[i].config);
-        eg_buffer_add_string(&sets, i ? "," : "");
-        begin_set(&sets, worker->sets[i].config, &facts);
+    while ((set = next_served(worker, set))) {
+        struct eg_set_facts facts = eg_set_status_read(set->status);
+        ready = ready && eg_set_facts_ready(&facts, set->config);
+        eg_buffer_add_string(&sets, sets.length > 0 ? "," : "");
+        begin_set(&sets, set->config, &facts);
         end_set(&sets, &facts);
     }
     eg_buffer_add_format(&body, "{\"status\":\"%s\"", ready ? "ready" : draining ? "draining" : "not ready");
@@ -196,16 +206,19 @@ static void add_patterns(struct listing *listing, bool durable)
 static void handle_channels(struct eg_worker *worker, struct eg_exchange *exchange)
 {
     struct eg_buffer body = EG_BUFFER_INIT;
-    struct listing listing = {.body = &body, .config = worker->shared->config};
+    struct listing listing = {.body = &body, .config = worker->config};
+    const struct eg_worker_set *set = NULL;
     listing.exchange = eg_identity_allows_admin(exchange) ? NULL : exchange;
     eg_buffer_add_string(&body, "{\"channels\":[");
-    for (listing.set_index = 0; listing.set_index < worker->set_count; listing.set_index++) {
-        listing.set = worker->sets[listing.set_index].config;
-        add_channels_of_set(&listing, &worker->shared->statuses[listing.set_index]);
+    while ((set = next_served(worker, set))) {
+        listing.set = set->config;
+        listing.set_index = set->index;
+        add_channels_of_set(&listing, set->status);
     }
     eg_buffer_add_string(&body, "],\"patterns\":[");
-    for (listing.set_index = 0; listing.set_index < worker->set_count; listing.set_index++) {
-        listing.set = worker->sets[listing.set_index].config;
+    while ((set = next_served(worker, set))) {
+        listing.set = set->config;
+        listing.set_index = set->index;
         add_patterns(&listing, false);
         add_patterns(&listing, true);
     }
@@ -231,9 +244,8 @@ static void add_head(struct eg_buffer *body, const struct eg_config_set *set, co
     add_string(body, head);
 }
 
-static void add_set(struct eg_worker *worker, struct eg_buffer *body, uint32_t index)
+static void add_set(struct eg_buffer *body, const struct eg_worker_set *set)
 {
-    const struct eg_worker_set *set = &worker->sets[index];
     struct eg_set_facts facts = eg_set_status_read(set->status);
     begin_set(body, set->config, &facts);
     add_head(body, set->config, &facts);
@@ -252,10 +264,13 @@ static void add_set(struct eg_worker *worker, struct eg_buffer *body, uint32_t i
 static void handle_sets(struct eg_worker *worker, struct eg_exchange *exchange)
 {
     struct eg_buffer body = EG_BUFFER_INIT;
+    const struct eg_worker_set *set = NULL;
+    const char *comma = "";
     eg_buffer_add_string(&body, "{\"sets\":[");
-    for (uint32_t i = 0; i < worker->set_count; i++) {
-        eg_buffer_add_string(&body, i ? "," : "");
-        add_set(worker, &body, i);
+    while ((set = next_served(worker, set))) {
+        eg_buffer_add_string(&body, comma);
+        add_set(&body, set);
+        comma = ",";
     }
     eg_buffer_add_string(&body, "]}");
     reply_json(exchange, 200, &body);

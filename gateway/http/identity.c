@@ -300,7 +300,7 @@ void eg_identity_decide(struct eg_exchange *exchange)
 
 bool eg_identity_allows(const struct eg_exchange *exchange, enum eg_right right, uint32_t set, struct eg_bytes pattern)
 {
-    const struct eg_policy *policy = exchange->policy;
+    const struct eg_policy *policy = eg_exchange_policy_now(exchange);
     if (!exchange->grants || eg_grants_allow(exchange->grants, right, pattern.data, pattern.length))
         return true;
     for (uint32_t i = 0; i < policy->set_count; i++)
@@ -312,7 +312,7 @@ bool eg_identity_allows(const struct eg_exchange *exchange, enum eg_right right,
 
 bool eg_identity_allows_something(const struct eg_exchange *exchange, enum eg_right right, uint32_t set)
 {
-    const struct eg_policy *policy = exchange->policy;
+    const struct eg_policy *policy = eg_exchange_policy_now(exchange);
     if (!exchange->grants || eg_grants_allow_any(exchange->grants, right))
         return true;
     for (uint32_t i = 0; i < policy->set_count; i++)

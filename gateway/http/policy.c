@@ -83,7 +83,7 @@ static bool grant(struct eg_grants *grants, enum eg_right right, const struct eg
 static const struct eg_config_set *set_named(const struct eg_config *config, const char *name)
 {
     for (size_t i = 0; i < config->set_count; i++)
-        if (strcmp(config->sets[i].name, name) == 0)
+        if (name && config->sets[i].name && strcmp(config->sets[i].name, name) == 0)
             return &config->sets[i];
     return NULL;
 }

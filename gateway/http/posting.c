@@ -45,7 +45,7 @@ struct eg_posting {
 
 struct eg_posting *eg_posting_new(struct eg_worker *worker, bool batch, size_t rows)
 {
-    struct eg_posting *posting = calloc(1, sizeof(*posting) + (worker->set_count + 1) * sizeof(struct part));
+    struct eg_posting *posting = calloc(1, sizeof(*posting) + (worker->config->set_count + 1) * sizeof(struct part));
     if (!posting)
         return NULL;
     posting->worker = worker;
@@ -244,6 +244,11 @@ static bool has_durable_part(const struct eg_posting *posting)
     return posting->parts[0].publication->durable;
 }
 
+static struct eg_worker_set *set_of(const struct part *part)
+{
+    return part->posting->worker->sets[part->publication->set];
+}
+
 /* Gives back the room of the parts from `first` on, which won't be published. */
 static void release_parts(struct eg_posting *posting, size_t first, size_t end)
 {
@@ -251,6 +256,7 @@ static void release_parts(struct eg_posting *posting, size_t first, size_t end)
     for (size_t i = first; i < end; i++) {
         const struct eg_publication *publication = posting->parts[i].publication;
         port->release(port->context, publication->set, publication->durable, publication->count, publication->bytes);
+        set_of(&posting->parts[i])->users--;
     }
 }
 
@@ -291,7 +297,7 @@ static void count_time(const struct eg_posting *posting, const struct eg_publica
 {
     uint64_t took_us = eg_loop_now_us(posting->worker->loop) - posting->submitted_us;
     if (all_committed(publication))
-        eg_metrics_observe(posting->worker->sets[publication->set].metrics,
+        eg_metrics_observe(posting->worker->sets[publication->set]->metrics,
                            publication->durable ? EG_METRIC_APPEND_TIME : EG_METRIC_PUBLISH_TIME, took_us, 1);
 }
 
@@ -301,6 +307,7 @@ static void part_is_back(struct eg_message *message, void *context)
     struct eg_posting *posting = part->posting;
     (void)context;
     count_time(posting, part->publication);
+    set_of(part)->users--;
     for (size_t i = 0; i < part->publication->count; i++) {
         struct eg_publication_item *item = &part->publication->items[i];
         struct eg_posting_row *row = &posting->rows[item->row];
@@ -407,7 +414,7 @@ static bool make_parts(struct eg_posting *posting)
 {
     bool made = true;
     for (int durable = 1; durable >= 0; durable--)
-        for (uint32_t set = 0; made && set < posting->worker->set_count; set++)
+        for (uint32_t set = 0; made && set < posting->worker->config->set_count; set++)
             made = make_part(posting, set, durable);
     return made;
 }
@@ -424,6 +431,7 @@ static int admit_parts(struct eg_posting *posting)
             release_parts(posting, 0, i);
             return error;
         }
+        set_of(&posting->parts[i])->users++;
     }
     return 0;
 }

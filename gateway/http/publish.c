@@ -73,7 +73,7 @@ static bool find_channel(struct eg_worker *worker, struct eg_exchange *exchange,
         refuse_item(exchange, item, EG_PROBLEM_BAD_CHANNEL, detail);
         return false;
     }
-    struct eg_config_place place = eg_config_find(worker->shared->config, channel.data, channel.length);
+    struct eg_config_place place = eg_config_find(worker->config, channel.data, channel.length);
     uint32_t set = place.set < 0 ? EG_ANY_SET : (uint32_t)place.set;
     if (!eg_identity_allows(exchange, EG_RIGHT_PUBLISH, set, channel)) {
         eg_identity_refuse_channel(exchange, EG_RIGHT_PUBLISH, channel, item);
@@ -356,7 +356,7 @@ static bool check_set(struct eg_worker *worker, struct eg_exchange *exchange, si
     snprintf(detail, sizeof(detail),
              "Its channel is one of the set %s, and a durable one before it of the set %s. Durable events of one batch "
              "commit together, so they must be of one set: send a batch for each.",
-             worker->sets[row->set].config->name, worker->sets[first->set].config->name);
+             worker->sets[row->set]->config->name, worker->sets[first->set]->config->name);
     refuse_item(exchange, index, EG_PROBLEM_BAD_CHANNEL, detail);
     return false;
 }

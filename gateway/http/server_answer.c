@@ -257,6 +257,12 @@ struct eg_loop *eg_exchange_loop(const struct eg_exchange *exchange)
     return exchange->server->options.loop;
 }
 
+const struct eg_policy *eg_exchange_policy_now(const struct eg_exchange *exchange)
+{
+    struct eg_policy *const *policy = exchange->server ? exchange->server->options.policy : NULL;
+    return policy ? *policy : exchange->policy;
+}
+
 struct eg_metrics *eg_exchange_metrics(const struct eg_exchange *exchange)
 {
     return exchange->server->options.metrics;

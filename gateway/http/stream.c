@@ -67,6 +67,7 @@ static void stream_close(struct eg_stream *stream)
     worker->stream_count--;
     eg_metrics_add(worker->metrics, stream_gauges[stream->format.transport], -1);
     eg_hold_release(stream->set, &stream->hold);
+    stream->set->users--;
     eg_stream_note_done(&stream->note);
     eg_catchup_done(&stream->catchup);
     eg_event_unref(stream->half);
@@ -424,6 +425,7 @@ static struct eg_stream *stream_new(struct eg_subscription *subscription, const 
     stream->expiry.fire = token_expires;
     stream->hold = subscription->hold;
     subscription->hold = (struct eg_hold){.channels = NULL};
+    set->users++;
     return stream;
 }
 
@@ -454,7 +456,7 @@ static void taken(struct eg_exchange *exchange, struct eg_wire wire)
         return;
     }
     eg_streams_arm_heartbeat(worker);
-    stream->ending = worker->draining; /* the drain began while the head was on its way */
+    stream->ending = worker->draining || stream->set->leaving; /* that began while the head was on its way */
     heed_expiry(stream);
     flush(&stream->subscriber);
 }
@@ -470,6 +472,14 @@ void eg_streams_end(struct eg_worker *worker)
     struct eg_stream *stream;
     TAILQ_FOREACH (stream, &worker->streams, entry)
         end_stream(stream);
+}
+
+void eg_streams_end_set(struct eg_worker_set *set)
+{
+    struct eg_stream *stream;
+    TAILQ_FOREACH (stream, &set->worker->streams, entry)
+        if (stream->set == set)
+            end_stream(stream);
 }
 
 void eg_streams_end_log(struct eg_worker_set *set)

@@ -73,7 +73,7 @@ static void list_channels(struct channel_list *list, const struct eg_config_chan
 
 void eg_unknown_channel(struct eg_worker *worker, struct eg_exchange *exchange, struct eg_bytes name)
 {
-    const struct eg_config *config = worker->shared->config;
+    const struct eg_config *config = worker->config;
     struct eg_buffer detail = EG_BUFFER_INIT;
     struct channel_list list = {.text = &detail, .exchange = exchange};
     eg_buffer_add_string(&detail, "There is no channel \"");
@@ -124,6 +124,7 @@ void eg_subscription_free(struct eg_subscription *subscription)
         subscription->exchange->gone = NULL;
     eg_beginning_done(&subscription->beginning);
     eg_hold_release(subscription->set, &subscription->hold);
+    subscription->set->users--;
     eg_subscription_request_done(&subscription->request);
     free(subscription);
 }
@@ -300,10 +301,10 @@ void eg_subscribe_retry(struct eg_worker_set *set)
     }
 }
 
-void eg_subscribe_drain(struct eg_worker_set *set)
+void eg_subscribe_shed_pending(struct eg_worker_set *set, enum eg_problem problem, const char *detail)
 {
     while (!TAILQ_EMPTY(&set->pending))
-        shed_pending(TAILQ_FIRST(&set->pending), EG_PROBLEM_DRAINING, "This gateway is shutting down. Try again.");
+        shed_pending(TAILQ_FIRST(&set->pending), problem, detail);
 }
 
 static bool streams_are_full(const struct eg_worker *worker)
@@ -346,7 +347,7 @@ static int accept_subscription(struct eg_worker *worker, struct eg_exchange *exc
                                struct eg_subscription_request *request, struct eg_subscription **ret_subscription)
 {
     struct eg_selection selection;
-    int error = eg_selection_make(worker->shared->config, request, &selection);
+    int error = eg_selection_make(worker->config, request, &selection);
     if (!is_granted(exchange, request, error ? EG_ANY_SET : selection.set)) {
         eg_selection_done(&selection);
         return -EINVAL;
@@ -366,7 +367,8 @@ static int accept_subscription(struct eg_worker *worker, struct eg_exchange *exc
         eg_selection_done(&selection);
         return -ENOMEM;
     }
-    subscription->set = &worker->sets[selection.set];
+    subscription->set = worker->sets[selection.set];
+    subscription->set->users++;
     subscription->exchange = exchange;
     subscription->hold.channels = channels;
     subscription->request = *request;

@@ -491,6 +491,7 @@ void eg_appender_free(struct eg_appender *appender)
     finish_committed(appender);
     end_all(appender);
     eg_connection_free(appender->connection);
+    eg_loop_undefer(appender->loop, &appender->pump);
     free(appender->again.units);
     eg_buffer_done(&appender->arrays);
     eg_buffer_done(&appender->settings);

@@ -443,6 +443,7 @@ void eg_publisher_free(struct eg_publisher *publisher)
         return;
     end_all(publisher);
     eg_connection_free(publisher->connection);
+    eg_loop_undefer(publisher->loop, &publisher->pump);
     free(publisher->again.places);
     eg_buffer_done(&publisher->arrays);
     free(publisher);

@@ -10,6 +10,7 @@
 #ifndef EG_CONFIG_H
 #define EG_CONFIG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "eventgate/buffer.h"
@@ -69,7 +70,7 @@ struct eg_config_channel {
 enum eg_config_revocations { EG_REVOCATIONS_AUTO, EG_REVOCATIONS_ON, EG_REVOCATIONS_OFF };
 
 struct eg_config_set {
-    char *name;     /* 1 to 32 of [a-z0-9_-] */
+    char *name;     /* 1 to 32 of [a-z0-9_-]; NULL: a hole (config_change.h) */
     char *postgres; /* conninfo or URI; "" for libpq's defaults */
     struct eg_config_channel *live;
     size_t live_count;
@@ -89,6 +90,7 @@ struct eg_config_set {
 };
 
 struct eg_config {
+    _Atomic uint32_t references;
     struct eg_config_list listen; /* addresses as given: "127.0.0.1:8080", "[::1]:8080", ":8080", "tls:[::1]:443" */
     struct eg_config_list admin_listen;
     char *tls_certificate; /* path, or "" */
@@ -108,12 +110,13 @@ enum eg_config_action { EG_CONFIG_RUN, EG_CONFIG_CHECK, EG_CONFIG_HELP, EG_CONFI
 /*
  * Reads file, environment and flags. 0, or -EINVAL with a sentence that names where (`gateway.conf:12: [set shop]
  * live:`, `EVENTGATE_LISTEN:`, `--listen:`), what is wrong and what would be right; -ENOMEM. HELP and VERSION return
- * without reading the file. `ret_config` is owned by the caller: eg_config_free(). May read files: never on a loop that
+ * without reading the file. `ret_config` is held once: eg_config_free(). May read files: never on a loop that
  * serves.
  */
 int eg_config_load(int argc, char *const *argv, char *const *environment, struct eg_config **ret_config,
                    enum eg_config_action *ret_action, struct eg_error *ret_error) EG_MUST_CHECK;
-void eg_config_free(struct eg_config *config);
+struct eg_config *eg_config_ref(struct eg_config *config);
+void eg_config_free(struct eg_config *config); /* lets go of a reference; NULL is let be */
 
 /* The same from the text of a file alone. */
 int eg_config_parse(const char *text, size_t length, struct eg_config **ret_config,
@@ -129,17 +132,6 @@ int eg_config_make_set(struct eg_config *config, const char *name, struct eg_con
 /* The text of --help, and a Markdown table of all options (for the README, which a test compares). */
 void eg_config_help(struct eg_buffer *buffer);
 void eg_config_markdown(struct eg_buffer *buffer);
-
-/*
- * Compares a newly loaded configuration with the one in use: copies the settings that may change at run time into
- * `settings`, and calls `changed` for each difference with the option's full name, and whether it takes effect now.
- */
-void eg_config_reload(const struct eg_config *in_use, const struct eg_config *loaded, struct eg_settings *settings,
-                      void (*changed)(void *context, const char *option, bool now), void *context);
-
-/* Takes over the values of the options that take effect at run time and are no settings, so that the next reload is
- * compared with them; `loaded` gets the old ones. Main thread, which alone may look at them. */
-void eg_config_adopt(struct eg_config *in_use, struct eg_config *loaded);
 
 /* What a name is in the configuration. */
 struct eg_config_place {

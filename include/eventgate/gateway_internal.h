@@ -37,8 +37,50 @@ struct eg_takeover {
     bool waiting;
 };
 
+/*
+ * A place that a set may have, by the same number on all threads and in the configuration:
+ *
+ *     FREE --prepared--> OPENING --made--> RUNNING --left the configuration--> LEAVING --nobody uses it--> CLOSING
+ *          <--dropped by all workers-- DROPPING <--closed by the Postgres thread--
+ *
+ * Every step but the first waits for answers of other threads; a place whose opening is given up goes from CLOSING (or
+ * OPENING, if it wasn't made) to FREE, as the workers have never had it.
+ */
+enum eg_place_state {
+    EG_PLACE_FREE,
+    EG_PLACE_OPENING,
+    EG_PLACE_RUNNING,
+    EG_PLACE_LEAVING,
+    EG_PLACE_CLOSING,
+    EG_PLACE_DROPPING,
+};
+
+struct eg_place {
+    enum eg_place_state state;
+    _Atomic uint32_t waiting;            /* answers that are to come */
+    _Atomic bool failed;                 /* it couldn't be made */
+    bool given_up;                       /* workers don't have it, and won't */
+    const struct eg_config_set *row;     /* in `config`; */
+    struct eg_config *config;            /* a reference to the last one that it was in */
+    struct eg_worker_set **sets;         /* of each worker; the workers own them */
+    struct eg_postgres_opening *opening; /* until it is posted */
+    struct eg_postgres_closing *closing; /* the same */
+    int revoking;                        /* its number among the revocations; -1: it doesn't read them */
+};
+
+/* Another configuration, on its way to the threads. */
+struct eg_change {
+    struct eg_config *config; /* NULL: none is on its way */
+    struct eg_policy *policy;
+    struct eg_tls *tls;
+    struct eg_worker_change **workers; /* one for each */
+    struct eg_buffer noted;            /* what differs, for the log */
+    bool given_up;                     /* and won't come to them */
+    bool again;                        /* SIGHUP came meanwhile */
+};
+
 struct eg_gateway {
-    struct eg_config *config;
+    struct eg_config *config; /* a reference */
     int argc;
     char *const *argv;
     char *const *environment;
@@ -53,6 +95,7 @@ struct eg_gateway {
     _Atomic uint32_t workers_drained;
 
     struct eg_postgres_side *postgres;
+    struct eg_place *places; /* shared.place_count of them */
 
     /* The main thread's. */
     struct eg_loop *loop;
@@ -62,6 +105,7 @@ struct eg_gateway {
     bool terminated; /* handed over, and then told to end */
     struct eg_upgrade upgrade;
     struct eg_takeover takeover;
+    struct eg_change change;
 };
 
 /* So many there are at least. */
@@ -102,5 +146,39 @@ void eg_takeover_done(struct eg_takeover *takeover);
 
 /* SIGHUP: loads the configuration anew. A bad one changes nothing, and the log says why. */
 void eg_gateway_reload(struct eg_gateway *gateway);
+/* The sets that are new have been opened, or there was no memory for one of them: the configuration takes its effect,
+ * or doesn't. */
+void eg_gateway_reloaded(struct eg_gateway *gateway, bool opened);
+
+/* Frees what there is of a change. */
+void eg_change_done(struct eg_gateway *gateway);
+/* Does libpq understand the connection strings of all sets? 0, or -EINVAL with a sentence. */
+int eg_gateway_check_sets(const struct eg_config *config, struct eg_error *ret_error) EG_MUST_CHECK;
+
+/* The places of the first configuration's sets. 0 or -ENOMEM. */
+int eg_places_make(struct eg_gateway *gateway) EG_MUST_CHECK;
+/* Their sets run. */
+void eg_places_run(struct eg_gateway *gateway);
+/* When all threads have ended, and the sets with them. */
+void eg_places_free(struct eg_gateway *gateway);
+/* Begins to read revocations wherever that has to be done and isn't yet. 0 or -ENOMEM. */
+int eg_places_read_revocations(struct eg_gateway *gateway) EG_MUST_CHECK;
+
+/* Gives the sets of a loaded configuration their places: one that is the same goes on where it is. 0, -ENOMEM, or
+ * -EINVAL with a sentence. */
+int eg_places_arrange(struct eg_gateway *gateway, struct eg_config *loaded, struct eg_error *ret_error) EG_MUST_CHECK;
+/* Prepares the change, which has configuration and policy, for all threads. 0 or -ENOMEM. */
+int eg_places_prepare(struct eg_gateway *gateway) EG_MUST_CHECK;
+/* Opens what is new; eg_gateway_reloaded() follows, at once if that is nothing. */
+void eg_places_open(struct eg_gateway *gateway);
+/* The workers get the change; what isn't in it any more begins to leave. */
+void eg_places_apply(struct eg_gateway *gateway);
+/* There will be no change: what was opened for it is closed. */
+void eg_places_give_up(struct eg_gateway *gateway);
+/* In each turn: takes the answers of other threads, and goes a step further. */
+void eg_places_turn(struct eg_gateway *gateway);
+/* Answers of other threads: `context` is the gateway. */
+void eg_places_opened(void *context, uint32_t place, bool made);
+void eg_places_answered(void *context, uint32_t place);
 
 #endif

@@ -56,6 +56,8 @@ void eg_timer_cancel(struct eg_loop *loop, struct eg_timer *timer);
 
 /* Runs `deferred` when the turn is over. */
 void eg_loop_defer(struct eg_loop *loop, struct eg_deferred *deferred);
+/* It won't be run, if it was going to be: its owner goes. Walks all that are deferred in this turn. */
+void eg_loop_undefer(struct eg_loop *loop, const struct eg_deferred *deferred);
 
 /* Makes the next wait return at once: there is more to do. */
 void eg_loop_again(struct eg_loop *loop);

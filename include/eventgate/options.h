@@ -68,8 +68,8 @@ bool eg_option_same(const struct eg_option *option, const void *a, const void *b
 /* Bytes of its value, of any type but LIVE and DURABLE. */
 size_t eg_option_size(const struct eg_option *option);
 
-/* Exchanges its values, of any type but LIVE and DURABLE. */
-void eg_option_swap(const struct eg_option *option, void *a, void *b);
+/* Copies its value, of any type but LIVE and DURABLE. 0 or -ENOMEM. */
+int eg_option_copy(const struct eg_option *option, void *to, const void *from) EG_MUST_CHECK;
 
 /* "--journal-events", "EVENTGATE_JOURNAL_EVENTS" */
 void eg_option_flag(const struct eg_option *option, char *ret_text, size_t size);

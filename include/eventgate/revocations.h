@@ -21,8 +21,11 @@ struct eg_revocations;
 struct eg_revocations *eg_revocations_new(void);
 void eg_revocations_free(struct eg_revocations *revocations);
 
-/* One more database will be read; until it has been, nothing is known for certain. Its number, from 0; -ENOMEM. */
-int eg_revocations_expect(struct eg_revocations *revocations) EG_MUST_CHECK;
+/* One more database will be read; if it is `awaited`, nothing is known for certain until it has been. Its number, from
+ * 0; -ENOMEM. */
+int eg_revocations_expect(struct eg_revocations *revocations, bool awaited) EG_MUST_CHECK;
+/* It is read no more, and what it has revoked no longer is. */
+void eg_revocations_forget(struct eg_revocations *revocations, int database);
 /* Has each been read whole at least once? */
 bool eg_revocations_known(const struct eg_revocations *revocations);
 

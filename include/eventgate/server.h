@@ -144,6 +144,10 @@ struct eg_loop *eg_exchange_loop(const struct eg_exchange *exchange);
 /* Where to count what becomes of it. */
 struct eg_metrics *eg_exchange_metrics(const struct eg_exchange *exchange);
 
+/* The policy that is in force now, where `policy` is the one that the request's head was judged by: for what goes with
+ * the sets that there are now. Borrowed, until the worker's turn is over. */
+const struct eg_policy *eg_exchange_policy_now(const struct eg_exchange *exchange);
+
 /* What is configured, as of now. */
 const struct eg_settings *eg_exchange_settings(const struct eg_exchange *exchange);
 

@@ -25,6 +25,8 @@ void eg_stream_begin(struct eg_subscription *subscription);
 
 /* Ends all streams of the worker with a jittered `retry:` (drain). Those whose socket is full end when it has room. */
 void eg_streams_end(struct eg_worker *worker);
+/* The same for those of one set, which is going. */
+void eg_streams_end_set(struct eg_worker_set *set);
 
 /* Ends those of a set that have durable channels: they come back, with their cursors. */
 void eg_streams_end_log(struct eg_worker_set *set);

@@ -31,8 +31,8 @@ void eg_subscribe_retry(struct eg_worker_set *set);
 /* Lets go of its channels and frees. Takes NULL. */
 void eg_subscription_free(struct eg_subscription *subscription);
 
-/* All pending ones are answered as for a database that is away (drain). */
-void eg_subscribe_drain(struct eg_worker_set *set);
+/* All pending ones are refused for now, as eg_subscribe_shed() does. */
+void eg_subscribe_shed_pending(struct eg_worker_set *set, enum eg_problem problem, const char *detail);
 
 /* Refuses a subscription for now: SSE gets 200, a jittered `retry:` and the end (an error would stop an EventSource for
  * good), the others the problem. */

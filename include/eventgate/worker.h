@@ -50,13 +50,17 @@ struct eg_worker_port {
     void (*read_log)(void *context, uint32_t set, struct eg_log_request *request);
     /* This worker has drained. Called once. */
     void (*drained)(void *context);
+    /* Nobody on this worker uses the set any more, which has left the configuration; and: it is gone. Once each. */
+    void (*let_go)(void *context, uint32_t set);
+    void (*dropped)(void *context, uint32_t set);
 };
 
 /* What all workers share. Read-only but for the atomics. */
 struct eg_worker_shared {
-    const struct eg_config *config;
-    struct eg_policy *policy;       /* at the start; the workers' own is theirs */
-    struct eg_set_status *statuses; /* one a set */
+    struct eg_config *config;       /* at the start; the threads' own is theirs */
+    struct eg_policy *policy;       /* the same */
+    struct eg_set_status *statuses; /* one for each place that a set may have; made while it has one */
+    uint32_t place_count;           /* so many sets there may be at the same time, with those that are still going */
     struct eg_tls *tls;             /* what TLS begins with at first; NULL: none */
     struct eg_intake_counts *counts;
     struct eg_revocations *revocations;
@@ -71,7 +75,7 @@ struct eg_worker_shared {
     _Atomic bool drained; /* all workers have: each ends as soon as it has nothing to do */
 };
 
-/* One channel set on one worker. */
+/* One channel set on one worker. Its number is the place of its set in the configuration, on all threads. */
 struct eg_worker_set {
     struct eg_worker *worker;
     uint32_t index;
@@ -89,6 +93,11 @@ struct eg_worker_set {
     int64_t shown_events, shown_bytes; /* what the journal's gauges have been told */
     int64_t shown_events_fill, shown_bytes_fill;
     struct eg_delivery_times delivery_times;
+    uint32_t users;         /* subscriptions, streams, and publications that are under way */
+    bool leaving;           /* it isn't in the configuration any more: no new users */
+    bool left;              /* the port knows that it has none */
+    struct eg_config *kept; /* a reference to the configuration that it was in, then */
+    struct eg_message message;
     TAILQ_HEAD(, eg_subscription) pending;
     LIST_HEAD(, eg_poll) polls;
 };
@@ -103,8 +112,9 @@ struct eg_worker {
     struct eg_settings settings;
     struct eg_policy *policy; /* a reference */
     struct eg_worker_shared *shared;
-    struct eg_worker_set *sets;
-    uint32_t set_count;
+    struct eg_config *config;    /* a reference: in which all that is new is looked up */
+    struct eg_worker_set **sets; /* by their places; NULL where there is none */
+    uint32_t set_count;          /* behind the last one */
     size_t stream_count;
     struct eg_publication *published, **last_published; /* in this turn */
     struct eg_stream_run *run;                          /* what its streams send next */
@@ -128,8 +138,12 @@ void eg_worker_free(struct eg_worker *worker);
 /* Lets go of what is left of its clients, which may still have wishes for the port. When its thread has ended. */
 void eg_worker_close(struct eg_worker *worker);
 
-/* Where a set's feed items go: push, then wake the loop if the push says so. Any thread. */
-struct eg_feed *eg_worker_feed(struct eg_worker *worker, uint32_t set);
+/* What it has of the set at that place of a configuration, for whose as long as it runs the configuration is held by
+ * others. Not yet its own. NULL: out of memory. Any thread. */
+struct eg_worker_set *eg_worker_set_new(struct eg_worker *worker, const struct eg_config *config, uint32_t place);
+void eg_worker_set_free(struct eg_worker_set *set);
+/* The first one, or that behind `set`; NULL: no more. Its thread. */
+struct eg_worker_set *eg_worker_next_set(const struct eg_worker *worker, const struct eg_worker_set *set);
 
 /* Runs the loop until all workers have drained, or it is stopped. The worker's thread. */
 void eg_worker_run(struct eg_worker *worker);
@@ -146,9 +160,22 @@ void eg_worker_listen_soon(struct eg_worker *worker, const struct eg_listening *
  * every request that still comes over those that there are, and closes each behind its answer; the loop ends when there
  * are none left. */
 void eg_worker_drain(struct eg_worker *worker);
-/* New settings (copied), and a new policy (of which it takes a reference). 0 or -ENOMEM. */
-int eg_worker_configure(struct eg_worker *worker, const struct eg_settings *settings,
-                        struct eg_policy *policy) EG_MUST_CHECK;
+
+/*
+ * Another configuration (of which it takes references): settings, policy, and sets. Those whose place has another set,
+ * or none, end as soon as nobody uses them; the port hears of it. Prepared first, by the main thread, so that applying
+ * can't fail; NULL: out of memory.
+ */
+struct eg_worker_change;
+struct eg_worker_change *eg_worker_change_new(struct eg_worker *worker, struct eg_config *config,
+                                              struct eg_policy *policy);
+/* Prepares what is new at this place; borrowed. NULL: out of memory. */
+struct eg_worker_set *eg_worker_change_add(struct eg_worker_change *change, uint32_t place);
+void eg_worker_change_free(struct eg_worker_change *change);
+/* Takes the change over. Any thread. */
+void eg_worker_apply(struct eg_worker_change *change);
+/* Frees a set that the port has been told of, and that nobody feeds any more: the port hears of it. Any thread. */
+void eg_worker_drop_set(struct eg_worker *worker, struct eg_worker_set *set);
 
 /* Tokens may have been revoked: ends what such ones opened. Any thread. */
 void eg_worker_heed_revocations(struct eg_worker *worker);

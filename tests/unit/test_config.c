@@ -444,11 +444,6 @@ static void database_url_is_for_sets_without_postgres(void **state)
 
 /* --- in use ------------------------------------------------------------------------------------------------------ */
 
-static void note_change(void *context, const char *option, bool now)
-{
-    eg_buffer_add_format(context, "%s%s; ", option, now ? " now" : "");
-}
-
 static void rates_are_of_a_second_a_minute_or_an_hour(void **state)
 {
     struct eg_config *config = parsed("[gateway]\npublish_rate = 100\nsubscribe_rate = 30/min\n[set x]\nlive = x\n");
@@ -467,53 +462,12 @@ static void rates_are_of_a_second_a_minute_or_an_hour(void **state)
 static void trusted_proxies_are_addresses_and_networks(void **state)
 {
     struct eg_config *a = parsed("[gateway]\ntrusted_proxies = 10.0.0.0/8, ::1, unix\n[set x]\nlive = x\n");
-    struct eg_config *b = parsed("[gateway]\ntrusted_proxies =\n[set x]\nlive = x\n");
-    struct eg_settings settings = a->settings;
-    struct eg_buffer told = EG_BUFFER_INIT;
     (void)state;
     assert_int_equal(a->settings.trusted_proxies.count, 3);
-    eg_config_reload(a, b, &settings, note_change, &told);
-    char *text = eg_buffer_take(&told, NULL);
-    assert_string_equal(text, "[gateway] trusted_proxies now; ");
-    free(text);
-    assert_memory_equal(&settings, &b->settings, sizeof(settings));
     eg_config_free(a);
-    eg_config_free(b);
     assert_refused("[gateway]\ntrusted_proxies = 10.0.0.0/8, proxy\n[set x]\nlive = x\n", "\"proxy\" is no address");
     assert_refused("[gateway]\ntrusted_proxies = 10.0.0.1/8\n[set x]\nlive = x\n", "write 10.0.0.0/8, not 10.1.2.3/8");
     assert_refused("[gateway]\ntrusted_proxies = 10.0.0.1,\n[set x]\nlive = x\n", "\"\" is no address");
-}
-
-static void a_reload_copies_what_may_change_and_tells_all(void **state)
-{
-    struct eg_config *a =
-        parsed("[gateway]\nmax_body = 1MB\nmax_header = 16kB\n[set x]\nlive = x\n[set gone]\nlive = g\n");
-    struct eg_config *b =
-        parsed("[gateway]\nmax_body = 2MB\nmax_header = 32kB\nlisten = :1\nlog_format = json\nretry = 9s\n"
-               "[set new]\nlive = n\n[set x]\nlive = x, y\ndurable = d\nlinger = 9s\npostgres = dbname=x\n");
-    struct eg_settings settings = a->settings;
-    struct eg_buffer told = EG_BUFFER_INIT;
-    (void)state;
-    eg_config_reload(a, b, &settings, note_change, &told);
-    char *text = eg_buffer_take(&told, NULL);
-    assert_string_equal(text,
-                        "[gateway] listen; [gateway] log_format; [gateway] retry now; [gateway] max_header; "
-                        "[gateway] max_body now; [set x] postgres; [set x] live; [set x] durable; [set x] linger; "
-                        "[set gone]; [set new]; ");
-    free(text);
-    assert_int_equal(settings.max_body_bytes, 2 << 20);
-    assert_int_equal(settings.retry_ms, 9000);
-    assert_int_equal(settings.max_header_bytes, 16384);
-    assert_int_equal(settings.heartbeat_ms, 15000);
-    eg_config_free(b);
-
-    b = parsed("[set gone]\nlive = g\n[set x]\nlive = x\n"); /* the same in another order, and defaults unsaid */
-    settings = a->settings;
-    eg_config_reload(a, b, &settings, note_change, &told);
-    assert_int_equal(told.length, 0);
-    assert_memory_equal(&settings, &a->settings, sizeof(settings));
-    eg_config_free(a);
-    eg_config_free(b);
 }
 
 static int find(const struct eg_config *config, const char *channel, bool *ret_exact)
@@ -565,33 +519,6 @@ static void insecure_is_a_flag_with_and_without_a_value(void **state)
         assert_int_equal(config->insecure, rows[i].insecure);
         eg_config_free(config);
     }
-}
-
-static void what_is_adopted_is_no_change_the_next_time(void **state)
-{
-    struct eg_config *in_use = parsed("[gateway]\nkeys = a\nretry = 1s\n[set a]\nlive = x\n[set b]\nlive = y\n");
-    static const char text[] = "[gateway]\nkeys = b, c\ntoken_claim = mine\nadmin_listen = :1\n"
-                               "[set b]\nlive = y\nanonymous_publish = y\n[set a]\nlive = x\n";
-    struct eg_config *changed = parsed(text), *same = parsed(text);
-    struct eg_buffer told = EG_BUFFER_INIT, again = EG_BUFFER_INIT;
-    (void)state;
-    eg_config_reload(in_use, changed, &in_use->settings, note_change, &told);
-    eg_config_adopt(in_use, changed);
-    char *said = eg_buffer_take(&told, NULL);
-    assert_string_equal(said, "[gateway] retry now; [gateway] keys now; [gateway] token_claim now; "
-                              "[gateway] admin_listen; [set b] anonymous_publish now; ");
-    free(said);
-    assert_string_equal(in_use->access.keys.items[1], "c");
-    assert_string_equal(in_use->access.claim, "mine");
-    assert_int_equal(in_use->admin_listen.count, 0);
-    assert_int_equal(in_use->sets[1].anonymous_publish.count, 1);
-    eg_config_reload(in_use, same, &in_use->settings, note_change, &again);
-    said = eg_buffer_take(&again, NULL);
-    assert_string_equal(said, "[gateway] admin_listen; ");
-    free(said);
-    eg_config_free(in_use);
-    eg_config_free(changed);
-    eg_config_free(same);
 }
 
 static void the_set_of_a_channel(void **state)
@@ -700,10 +627,8 @@ int main(void)
         cmocka_unit_test(database_url_is_for_sets_without_postgres),
         cmocka_unit_test(rates_are_of_a_second_a_minute_or_an_hour),
         cmocka_unit_test(trusted_proxies_are_addresses_and_networks),
-        cmocka_unit_test(a_reload_copies_what_may_change_and_tells_all),
         cmocka_unit_test(lists_flags_and_choices),
         cmocka_unit_test(insecure_is_a_flag_with_and_without_a_value),
-        cmocka_unit_test(what_is_adopted_is_no_change_the_next_time),
         cmocka_unit_test(the_set_of_a_channel),
         cmocka_unit_test(the_table_of_options_is_sound),
         cmocka_unit_test(help_and_reference_name_every_option),

@@ -300,6 +300,19 @@ static void noting_turn(void *context)
         eg_loop_defer(loop, &((struct job *)context)->deferred);
 }
 
+static void what_is_deferred_no_more_is_not_run(void **state)
+{
+    struct job jobs[3] = {{.deferred.run = job_run}, {.deferred.run = job_run}, {.deferred.run = job_run}};
+    (void)state;
+    memset(order, 0, sizeof(order));
+    for (int i = 0; i < 3; i++)
+        eg_loop_defer(loop, &jobs[i].deferred);
+    eg_loop_undefer(loop, &jobs[1].deferred);
+    eg_loop_undefer(loop, &jobs[1].deferred); /* it isn't there */
+    eg_loop_turn(loop, 0);
+    assert_string_equal(order, "dd");
+}
+
 static void a_turn_is_ready_then_timers_then_hook_then_deferred(void **state)
 {
     struct job last = {.deferred.run = job_run}, first = {.deferred.run = job_run, .next = &last};
@@ -518,6 +531,7 @@ int main(void)
         IN_LOOP(a_timer_may_cancel_another_that_is_due_too),
         IN_LOOP(a_timer_may_arm_itself_again),
         IN_LOOP(a_turn_is_ready_then_timers_then_hook_then_deferred),
+        IN_LOOP(what_is_deferred_no_more_is_not_run),
         IN_LOOP(again_makes_the_next_turn_start_at_once),
         IN_LOOP(time_stands_still_within_a_turn_and_goes_on_with_the_next),
         IN_LOOP(turns_and_late_timers_are_measured),

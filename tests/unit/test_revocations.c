@@ -20,7 +20,7 @@ static int open_revocations(void **state)
 {
     (void)state;
     revocations = eg_revocations_new();
-    database = eg_revocations_expect(revocations);
+    database = eg_revocations_expect(revocations, true);
     assert_int_equal(database, 0);
     eg_revocations_begin(revocations, database);
     eg_revocations_end(revocations, database);
@@ -127,7 +127,7 @@ static void a_database_read_whole_says_all_anew_at_its_end(void **state)
 
 static void each_database_counts(void **state)
 {
-    int second = eg_revocations_expect(revocations);
+    int second = eg_revocations_expect(revocations, true);
     (void)state;
     assert_int_equal(second, 1);
     assert_false(eg_revocations_known(revocations));
@@ -148,8 +148,8 @@ static void is_known_when_all_databases_have_been_read(void **state)
     (void)state;
     struct eg_revocations *others = eg_revocations_new();
     assert_true(eg_revocations_known(others));
-    first = eg_revocations_expect(others);
-    second = eg_revocations_expect(others);
+    first = eg_revocations_expect(others, true);
+    second = eg_revocations_expect(others, true);
     eg_revocations_begin(others, first);
     assert_false(eg_revocations_known(others));
     eg_revocations_end(others, first);
@@ -197,7 +197,7 @@ static void is_shared_by_threads(void **state)
     (void)state;
     for (size_t i = 0; i < 2; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, ask, NULL), 0);
-    int second = eg_revocations_expect(revocations);
+    int second = eg_revocations_expect(revocations, true);
     for (int i = 0; i < 900; i++) {
         snprintf(subject, sizeof(subject), "%d", i);
         revoke(subject, 10 * S);
