@@ -249,6 +249,13 @@ def test_the_gateway_is_told_for_whom_a_request_is(start_gateway, kind, channel,
     assert statuses("127.0.0.3", 2) == [202, 429]  # whatever the clients say of themselves
 
 
+def test_a_request_has_the_id_that_the_proxy_gives_it(front):
+    answers = [front.call("GET", "/nothing", X_Request_Id="of-the-client") for _ in range(2)]
+    ids = [answer.header("x-request-id") for answer in answers]
+    assert len(set(ids)) == 2 and all(len(one) in (32, 36) for one in ids), ids  # the gateway's own have 16
+    assert [answer.problem()[0] for answer in answers] == ["not-found"] * 2
+
+
 def test_http_1_0_to_the_gateway(make_front, postgres, channel):
     """What nginx speaks if it isn't told otherwise."""
     front = make_front("nginx", [("proxy_http_version 1.1;", ""), ('proxy_set_header Connection "";', "")])
