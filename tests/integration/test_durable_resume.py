@@ -484,4 +484,4 @@ def test_many_clients_resume_at_once(start_gateway, database):
     for stream in streams:
         assert [event.data for event in stream.events(2500)] == list(range(1, 2501))
         stream.close()
-    assert 0 < gateway.metric('eventgate_log_reads_total{kind="page"}') < 60
+    assert 0 < gateway.metric('eventgate_log_reads_total{kind="page"}') < 150  # alone, each would have five of its own
