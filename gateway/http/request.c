@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "eventgate/assets.h"
 #include "eventgate/utf8.h"
 
 int eg_refuse(struct eg_refusal *refusal, enum eg_problem problem, const char *format, ...)
@@ -159,7 +160,7 @@ static const struct {
     {"/events", EG_ROUTE_EVENTS, "GET, HEAD, POST, OPTIONS"}, {"/channels", EG_ROUTE_CHANNELS, "GET, HEAD, OPTIONS"},
     {"/sets", EG_ROUTE_SETS, "GET, HEAD, OPTIONS"},           {"/livez", EG_ROUTE_LIVEZ, "GET, HEAD, OPTIONS"},
     {"/readyz", EG_ROUTE_READYZ, "GET, HEAD, OPTIONS"},       {"/healthz", EG_ROUTE_HEALTHZ, "GET, HEAD, OPTIONS"},
-    {"/metrics", EG_ROUTE_METRICS, "GET, HEAD, OPTIONS"},
+    {"/metrics", EG_ROUTE_METRICS, "GET, HEAD, OPTIONS"},     {"/{file}", EG_ROUTE_ASSET, "GET, HEAD, OPTIONS"},
 };
 
 enum eg_route eg_route_find(struct eg_bytes path, struct eg_bytes *ret_channel)
@@ -167,8 +168,10 @@ enum eg_route eg_route_find(struct eg_bytes path, struct eg_bytes *ret_channel)
     static const char channels[] = "/channels/";
     size_t prefix = sizeof(channels) - 1;
     *ret_channel = (struct eg_bytes){"", 0};
+    if (eg_asset_find(path))
+        return EG_ROUTE_ASSET;
     for (size_t i = 0; i < EG_ARRAY_LENGTH(routes); i++)
-        if (strcmp(routes[i].path, path.data) == 0)
+        if (routes[i].route != EG_ROUTE_ASSET && strcmp(routes[i].path, path.data) == 0)
             return routes[i].route;
     if (path.length <= prefix || memcmp(path.data, channels, prefix) != 0)
         return EG_ROUTE_NONE;

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -99,6 +100,19 @@ void eg_exchange_reply(struct eg_exchange *exchange, unsigned status, const char
         response = NULL;
     }
     eg_buffer_done(body);
+    eg_exchange_answer(exchange, status, response);
+}
+
+void eg_exchange_reply_constant(struct eg_exchange *exchange, unsigned status, const char *content_type,
+                                const void *data, size_t length, const struct eg_header *headers)
+{
+    /* libmicrohttpd sends no body with 304, but the length that 200 would have had. It doesn't write to the bytes. */
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(length, (void *)(uintptr_t)data, MHD_RESPMEM_PERSISTENT);
+    if (response && !add_headers(exchange, response, content_type, headers)) {
+        MHD_destroy_response(response);
+        response = NULL;
+    }
     eg_exchange_answer(exchange, status, response);
 }
 

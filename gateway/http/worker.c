@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eventgate/assets.h"
 #include "eventgate/log.h"
 #include "eventgate/own_run.h"
 #include "eventgate/policy.h"
@@ -90,6 +91,8 @@ static void handle(void *context, struct eg_exchange *exchange)
             eg_publish_handle(worker, exchange);
         else
             eg_subscribe_handle(worker, exchange);
+    } else if (exchange->route == EG_ROUTE_ASSET) {
+        eg_asset_handle(exchange);
     } else {
         eg_admin_handle(worker, exchange);
     }

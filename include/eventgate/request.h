@@ -55,12 +55,14 @@ enum eg_route {
     EG_ROUTE_READYZ,
     EG_ROUTE_HEALTHZ,
     EG_ROUTE_METRICS,
+    EG_ROUTE_ASSET, /* a file that is compiled in (assets.h) */
 };
 /* `ret_channel`: the bytes after "/channels/" for EG_ROUTE_CHANNEL. A trailing slash names nothing. */
 enum eg_route eg_route_find(struct eg_bytes path, struct eg_bytes *ret_channel);
 /* The methods a route answers, as the value of `Allow`. */
 const char *eg_route_allow(enum eg_route route);
-/* As the documentation has it: "/events", "/channels/{channel}"; NULL for EG_ROUTE_NONE. */
+/* As the documentation has it: "/events", "/channels/{channel}"; "/{file}" for EG_ROUTE_ASSET; NULL for EG_ROUTE_NONE.
+ */
 const char *eg_route_name(enum eg_route route);
 
 enum eg_after {

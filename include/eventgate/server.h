@@ -163,6 +163,11 @@ struct eg_header {
 void eg_exchange_reply(struct eg_exchange *exchange, unsigned status, const char *content_type, struct eg_buffer *body,
                        const struct eg_header *headers);
 
+/* Answers with bytes that stay where they are, and may be kept as `headers` say; with 304 the client gets none of them.
+ */
+void eg_exchange_reply_constant(struct eg_exchange *exchange, unsigned status, const char *content_type,
+                                const void *data, size_t length, const struct eg_header *headers);
+
 /* Answers with application/problem+json; 503 and 429 carry Retry-After (of `headers`, else 1). */
 void eg_exchange_problem(struct eg_exchange *exchange, enum eg_problem problem, const char *detail,
                          const struct eg_header *headers);

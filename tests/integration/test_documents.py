@@ -45,7 +45,7 @@ def words_in(text):
 
 def endpoints_in(text):
     """The first levels of the paths that it names, as METHOD /path, `/path` or a URL."""
-    found = re.findall(r"(?:\b(?:GET|POST|HEAD|PUT|OPTIONS) |`|:80\d\d|localhost:8443)(/[a-z0-9-]+)", text)
+    found = re.findall(r"(?:\b(?:GET|POST|HEAD|PUT|OPTIONS) |`|:80\d\d|localhost:8443)(/[a-z0-9-]+(?:\.[a-z]+)*)", text)
     return {path for path in found if path not in OTHER_PATHS}
 
 
@@ -83,7 +83,8 @@ def sources():
         path.stem for path in files}
 
 
-ROUTES = set(re.findall(r'\{"(/[a-z]+)", EG_ROUTE_', (ROOT / "gateway/http/request.c").read_text()))
+ASSETS = {f"/{path.name}" for path in (ROOT / "gateway/web").iterdir() if path.suffix in (".js", ".json")}
+ROUTES = set(re.findall(r'\{"(/[a-z]+)", EG_ROUTE_', (ROOT / "gateway/http/request.c").read_text())) | ASSETS
 
 
 # --- metrics

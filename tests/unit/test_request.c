@@ -87,6 +87,9 @@ static void routes_are_found(void **state)
                 {"/readyz", EG_ROUTE_READYZ, ""},
                 {"/healthz", EG_ROUTE_HEALTHZ, ""},
                 {"/metrics", EG_ROUTE_METRICS, ""},
+                {"/openapi.json", EG_ROUTE_ASSET, ""},
+                {"/openapi.json/", EG_ROUTE_NONE, ""},
+                {"/{file}", EG_ROUTE_NONE, ""},
                 {"/metrics/", EG_ROUTE_NONE, ""},
                 {"/", EG_ROUTE_NONE, ""},
                 {"/eventsx", EG_ROUTE_NONE, ""}};

@@ -1,0 +1,97 @@
+"""The files that are compiled in, as browsers and tools are served them."""
+
+import pytest
+
+from kit.gateway import ROOT, Gateway
+from kit.http import Connection
+from kit.tokens import token
+
+APP = "https://app.example"
+FILES = {f"/{path.name}": path for path in (ROOT / "gateway/web").iterdir() if path.name.endswith((".js", ".json", ".css"))}
+TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".json": "application/json"}
+each_file = pytest.mark.parametrize("target", sorted(FILES))
+
+
+@pytest.fixture(scope="module")
+def guarded(postgres, secret_file):
+    """With keys, and an origin whose pages may use it."""
+    gateway = Gateway("--postgres", postgres.conninfo, "--live", "t/**", "--keys", f"HS256:{secret_file}",
+                      "--allowed-origins", APP, "--allowed-hosts", "gateway.test").wait_ready()
+    yield gateway
+    assert gateway.stop() == 0
+
+
+def test_there_are_files():
+    assert "/openapi.json" in FILES
+
+
+@each_file
+def test_a_file_is_served_byte_for_byte(gateway, target):
+    answer = gateway.get(target)
+    assert answer.status == 200 and answer.body == FILES[target].read_bytes()
+    assert answer.header("content-type") == TYPES[FILES[target].suffix]
+    assert answer.header("cache-control") == "no-cache" and answer.header("referrer-policy") == "no-referrer"
+    assert answer.header("x-content-type-options") == "nosniff" and answer.header("x-request-id")
+    assert gateway.get(target + "?v=1").body == answer.body
+    head = gateway.call("HEAD", target)
+    assert head.status == 200 and head.body == b""
+    assert all(head.header(name) == answer.header(name) for name in ("content-length", "etag", "content-type"))
+
+
+@each_file
+def test_who_has_it_gets_no_body(gateway, target):
+    etag = gateway.get(target).header("etag")
+    for method in ("GET", "HEAD"):
+        with Connection(gateway.address) as connection:
+            answer = connection.request(method, target, If_None_Match=f'"other", W/{etag}').response(method)
+            assert answer.status == 304 and answer.header("etag") == etag
+            assert answer.header("cache-control") == "no-cache"
+            assert answer.header("content-length") in (None, str(FILES[target].stat().st_size))
+            # Nothing of a body came behind it: the next answer begins at once.
+            assert connection.request("GET", "/livez").response().status == 200
+    assert gateway.get(target, If_None_Match='"other"').status == 200
+    assert gateway.get(target, If_None_Match="*").status == 304
+
+
+def test_a_condition_may_stand_in_several_headers(gateway):
+    etag = gateway.get("/openapi.json").header("etag")
+    with Connection(gateway.address) as connection:
+        connection.send(f'GET /openapi.json HTTP/1.1\r\nHost: gateway.test\r\nIf-None-Match: "other"\r\n'
+                        f"If-None-Match: {etag}\r\n\r\n".encode())
+        assert connection.response().status == 304
+
+
+@each_file
+def test_no_token_is_needed_whatever_comes_with_the_request(guarded, target):
+    for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Cookie": "eventgate_token=nonsense"},
+                    {"Authorization": f"Bearer {token(['t/x'])}"}):
+        assert guarded.get(target, **headers).status == 200, headers
+    assert guarded.get(target + "?access_token=nonsense").status == 200
+
+
+@each_file
+def test_pages_of_allowed_origins_may_import_it(guarded, target):
+    answer = guarded.get(target, Origin=APP)
+    etag = answer.header("etag")
+    for answer in (answer, guarded.get(target, Origin=APP, If_None_Match=etag)):
+        assert answer.header("access-control-allow-origin") == APP and answer.header("vary") == "Origin"
+    answer = guarded.get(target, Origin="https://evil.example")
+    assert answer.status == 200 and answer.header("access-control-allow-origin") is None
+
+
+@each_file
+def test_what_else_may_be_asked(guarded, target):
+    answer = guarded.call("OPTIONS", target)
+    assert answer.status == 204 and answer.header("allow") == "GET, HEAD, OPTIONS"
+    for method in ("POST", "PUT", "DELETE"):
+        answer = guarded.call(method, target, body="x")
+        assert answer.status == 405 and answer.problem()[0] == "method-not-allowed"
+        assert answer.header("allow") == "GET, HEAD, OPTIONS"
+    assert guarded.get(target, Host="evil.example").problem()[0] == "misdirected"
+    for path in (target + "/", target + ".map", target[:-1]):
+        assert guarded.get(path).problem()[0] == "not-found"
+
+
+def test_nothing_but_the_files_is_served(gateway):
+    for path in ("/index.html", "/embed", "/CMakeLists.txt", "/web/openapi.json"):
+        assert gateway.get(path).status == 404, path
