@@ -48,7 +48,8 @@ def test_events_in_and_out(both, postgres, channel, durable_channel):
         both.publish(durable_channel, '"1234567"')
         for stream, count in ((sse, 2), (ndjson, 1)):
             stream.events(count)
-        until(lambda: both.metric("eventgate_delivery_seconds_count") >= 4, "all are counted")
+        until(lambda: both.metric("eventgate_delivery_seconds_count") >= 4 and
+              both.metric("eventgate_journal_events") >= 4, "all are counted, by both workers")
         counted = changes(before, both.metrics())
     assert of(counted, "eventgate_events_received_total") == {("default", "live"): 1, ("default", "durable"): 1}
     assert of(counted, "eventgate_received_bytes_total") == {("default", "live"): 5, ("default", "durable"): 9}
