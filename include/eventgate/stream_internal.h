@@ -1,6 +1,6 @@
 /*
  * What the files of the stream module share: stream.c (life, flushing, heartbeats), stream_words.c (what a stream says
- * of itself), stream_behind.c (reading the log). For nobody else.
+ * of itself), stream_behind.c (reading the log), stream_count.c (metrics). For nobody else.
  */
 #ifndef EG_STREAM_INTERNAL_H
 #define EG_STREAM_INTERNAL_H
@@ -51,6 +51,9 @@ static inline struct eg_worker *eg_stream_worker(const struct eg_stream *stream)
 
 /* What a failed send() comes to. */
 enum eg_sent eg_stream_after_error(int error);
+
+/* stream_count.c */
+
 /* Counts what the socket took. */
 void eg_stream_count_sent(struct eg_stream *stream, size_t bytes, size_t frames);
 /* Counts how long that took, from the arrival of the oldest of these events on. */

@@ -22,7 +22,7 @@ ROWS = [
     ("worker", "kernel: TCP's sending side", "stack", r"tcp_sendmsg|tcp_write|tcp_push|inet_send|sock_sendmsg|release_sock"),
     ("worker", "kernel: waiting (epoll, switching)", "stack", r"epoll_wait|schedule|eventfd|exit_to_user"),
     ("worker", "kernel: system calls", "library", KERNEL),
-    ("worker", "gateway: streams (collecting, sending)", "module", r"^(stream|stream_run|metrics)$"),
+    ("worker", "gateway: streams (collecting, sending)", "module", r"^(stream|stream_run|stream_count|delivery_times|metrics)$"),
     ("worker", "gateway: journal, index, mailbox", "module", r"^(worker|journal|subscribers|channel|feed|mailbox|loop)$"),
     ("worker", "gateway: frames", "module", r"^(event|frame|json|cursor|buffer)$"),
     ("worker", "jansson: is it JSON?", "library", r"jansson"),
