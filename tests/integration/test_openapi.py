@@ -1,4 +1,4 @@
-"""/openapi.json and the program: what the program knows is in the document and the other way round, and what the
+"""/openapi.json, with /asyncapi.json, and the program: what the program knows is in the document and the other way round, and what the
 program answers is what the document says. (That it is good OpenAPI, its linter says: tests/openapi.)"""
 
 import contextlib
@@ -77,7 +77,7 @@ def test_it_is_what_is_served(gateway, document):
 def test_paths_and_methods(gateway, document):
     known = set(re.findall(r'\{"(/[a-z]+)", EG_ROUTE_', (HTTP / "request.c").read_text())) | {"/channels/{channel}"}
     files = {f"/{path.name}" for path in (ROOT / "gateway/web").iterdir()}
-    assert len(known) >= 8 and known | {"/openapi.json"} <= set(document.paths) <= known | files
+    assert len(known) >= 8 and known | {"/openapi.json", "/asyncapi.json"} <= set(document.paths) <= known | files
     for path, item in document.paths.items():
         allowed = gateway.call("OPTIONS", path.replace("{channel}", "t/x")).header("allow").split(", ")
         assert sorted(allowed) == sorted(method.upper() for method in item if method != "parameters"), path
@@ -177,6 +177,20 @@ def test_no_component_is_unused(document):
             assert f'"#/components/{kind}/{name}"' in document.text, (kind, name)
 
 
+def test_asyncapi(gateway, document):
+    """Its messages are the other document's schemas; what there is to send and to receive is what can be called."""
+    told = json.loads(gateway.get("/asyncapi.json").text())
+    assert told["info"]["version"] == document.root["info"]["version"]
+    channels = {f"#/channels/{name}": channel["address"] for name, channel in told["channels"].items()}
+    calls = {(operation["bindings"]["http"]["method"], channels[operation["channel"]["$ref"]])
+             for operation in told["operations"].values()}
+    assert calls == {call for call in document.operations() if call[1] in (ONE, SEVERAL) and call[0] in ("GET", "POST")}
+    for text in re.findall(r'"openapi.json#/components/schemas/(\w+)"', json.dumps(told)):
+        assert text in document.components["schemas"], text
+    for name, schema in (("event", "Event"), ("cursor", "CursorLine"), ("gap", "Gap"), ("poll", "Poll")):
+        assert told["components"]["messages"][name]["payload"]["$ref"].endswith(f"/{schema}")
+
+
 # --- what the program answers
 
 
@@ -219,7 +233,7 @@ def batch(*items):
     return json.dumps([dict(zip(("channel", "data", "key"), item)) for item in items])
 
 
-def plain_calls():
+def plain_calls(document):
     yield from subscriptions(ONE, "/channels/t/x")
     yield from subscriptions(SEVERAL, "/events?channel=t/x")
     keyed = JSON | {"Idempotency_Key": "one"}
@@ -246,10 +260,13 @@ def plain_calls():
         yield from reads(path, path, 200)
         yield from reads(path, path, 421, "misdirected", **ELSEWHERE)
         yield from reads(path, f"{path}?access_token=a&access_token=b", 400, "bad-request")
-    for path in ("/livez", "/readyz", "/openapi.json"):
+    for path in ("/livez", "/readyz"):
         yield from reads(path, path, 200, Origin=APP)
-    yield from reads("/openapi.json", "/openapi.json", 304, If_None_Match="*")
-    yield from reads("/openapi.json", "/openapi.json", 421, "misdirected", **ELSEWHERE)
+    for path in document.paths:
+        if "." in path:  # a file
+            yield from reads(path, path, 200, Origin=APP)
+            yield from reads(path, path, 304, If_None_Match="*")
+            yield from reads(path, path, 421, "misdirected", **ELSEWHERE)
     for method, headers, status, problem in [("PUT", {}, 405, "method-not-allowed"),
                                              ("GET", {"X_Filler": "x" * 20000}, 431, "header-too-large"),
                                              ("GET", {"Expect": "more"}, 417, "expectation-failed"),
@@ -314,7 +331,7 @@ def make(gateway, call):
 
 def test_every_operation_answers_as_it_is_described(plain, guarded, away, document):
     document.seen.clear()
-    for gateway, calls in ((plain, plain_calls()), (plain, preflights(document)), (guarded, guarded_calls()),
+    for gateway, calls in ((plain, plain_calls(document)), (plain, preflights(document)), (guarded, guarded_calls()),
                            (away, away_calls(away))):
         for call in calls:
             answer = make(gateway, call)

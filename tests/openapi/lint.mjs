@@ -1,4 +1,5 @@
-// Lints an OpenAPI document by Redocly's rules: lint.mjs FILE. Prints what it finds; exit status 1 if that is anything.
+// Lints OpenAPI and AsyncAPI documents by Redocly's rules: lint.mjs FILE... Prints what it finds; exit status 1 if that
+// is anything.
 import { createConfig, formatProblems, getTotals, lint } from "@redocly/openapi-core";
 
 const rules = {
@@ -14,6 +15,7 @@ const rules = {
   "no-server-example.com": "error",
 };
 const config = await createConfig({ extends: ["recommended-strict"], rules });
-const problems = await lint({ ref: process.argv[2], config });
+const problems = [];
+for (const file of process.argv.slice(2)) problems.push(...(await lint({ ref: file, config })));
 formatProblems(problems, { format: "codeframe", totals: getTotals(problems), version: "" });
 process.exit(problems.length > 0 ? 1 : 0);
