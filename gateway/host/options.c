@@ -37,7 +37,8 @@ const struct eg_option eg_options[] = {
      "FORMAT", "text or json."},
     {"log_requests", EG_OPTION_GATEWAY, EG_OPTION_CHOICE, IN_CONFIG(settings.log_requests), "traced", 0, 0,
      log_requests, true, "WHICH",
-     "Which requests have a line at level info: none, traced (those whose traceparent has the flag sampled), or all."},
+     "Which requests have a line at level info: none, traced (to publish or subscribe, with the flag sampled in their "
+     "traceparent), or all."},
     {"heartbeat", EG_OPTION_GATEWAY, EG_OPTION_TIME, IN_CONFIG(settings.heartbeat_ms), "15s", 100, HOUR, NULL, true,
      "TIME", "How often an idle stream gets a heartbeat, or its cursor if that has moved."},
     {"retry", EG_OPTION_GATEWAY, EG_OPTION_TIME, IN_CONFIG(settings.retry_ms), "3s", 1, HOUR, NULL, true, "TIME",

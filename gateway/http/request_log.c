@@ -13,14 +13,21 @@
 
 #define CHANNEL_SHOWN_BYTES 200
 
-static enum eg_log_level level_of(const struct eg_exchange *exchange)
+/* To publish or to subscribe, by somebody who may: else anybody could fill the log. */
+static bool is_followed(const struct eg_exchange *exchange, unsigned status)
 {
-    bool sampled = exchange->trace[0] && eg_traceparent_is_sampled(exchange->trace);
+    return exchange->trace[0] && eg_traceparent_is_sampled(exchange->trace) &&
+           (exchange->route == EG_ROUTE_EVENTS || exchange->route == EG_ROUTE_CHANNEL) && status != 401 &&
+           status != 403;
+}
+
+static enum eg_log_level level_of(const struct eg_exchange *exchange, unsigned status)
+{
     switch (eg_exchange_settings(exchange)->log_requests) {
     case EG_LOG_REQUESTS_ALL:
         return EG_LOG_INFO;
     case EG_LOG_REQUESTS_TRACED:
-        return sampled ? EG_LOG_INFO : EG_LOG_DEBUG;
+        return is_followed(exchange, status) ? EG_LOG_INFO : EG_LOG_DEBUG;
     default:
         return EG_LOG_DEBUG;
     }
@@ -42,7 +49,7 @@ static const char *method_name(enum eg_method method)
 
 void eg_request_log_answered(const struct eg_exchange *exchange, unsigned status)
 {
-    enum eg_log_level level = level_of(exchange);
+    enum eg_log_level level = level_of(exchange, status);
     if (!eg_log_has(level))
         return;
     char address[INET6_ADDRSTRLEN], trace[EG_TRACE_ID_LENGTH + 1], channel[CHANNEL_SHOWN_BYTES + 1] = "";
@@ -72,7 +79,7 @@ struct eg_request_trace {
 
 struct eg_request_trace *eg_request_log_stream(const struct eg_exchange *exchange)
 {
-    enum eg_log_level level = level_of(exchange);
+    enum eg_log_level level = level_of(exchange, 200);
     struct eg_request_trace *trace = eg_log_has(level) ? calloc(1, sizeof(*trace)) : NULL;
     if (!trace)
         return NULL;

@@ -9,7 +9,8 @@
 
 #include "eventgate/server.h"
 
-/* The values of log_requests: requests whose traceparent says that they are recorded elsewhere, too; all. */
+/* The values of log_requests: those to publish or to subscribe, by who may, whose traceparent says that they are
+ * recorded elsewhere, too; all. */
 enum eg_log_requests { EG_LOG_REQUESTS_NONE, EG_LOG_REQUESTS_TRACED, EG_LOG_REQUESTS_ALL };
 
 /* What is said of a stream when it ends: NULL where nothing is to be said. Freed by eg_request_log_ended(). */

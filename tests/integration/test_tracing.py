@@ -108,6 +108,21 @@ def test_which_requests_are_logged(start_gateway, channel, which, trace, has):
         assert said.get("trace_id") == (TRACE_ID if trace else None)
 
 
+def test_who_may_not_fills_no_log(start_gateway, secret_file, channel):
+    gateway = start_gateway("--keys", f"HS256:{secret_file}").wait_ready()
+    may, may_not = bearer(["t/**"], ["t/**"]), bearer(["other"], ["other"])
+    asked = (("POST", f"/channels/{channel}", "1", {}), ("POST", f"/channels/{channel}", "1", may_not),
+             ("GET", f"/channels/{channel}?wait=0", None, {}), ("GET", "/livez", None, {}), ("GET", "/nothing", None, {}))
+    statuses = [gateway.call(method, target, body, traceparent=SAMPLED, **headers).status
+                for method, target, body, headers in asked]
+    assert statuses == [401, 403, 401, 200, 404]
+    followed = [gateway.publish(channel, "1", traceparent=SAMPLED, **may), gateway.publish(channel, "x" * 9000,
+                                                                                        traceparent=SAMPLED, **may)]
+    gateway.stop()
+    logged = [line for line in gateway.log if " request=" in line]
+    assert [fields(line)["request"] for line in logged] == [answer.header("x-request-id") for answer in followed]
+
+
 def test_at_level_debug_all_are(start_gateway, channel):
     gateway = start_gateway("--log-requests", "none", "--log-level", "debug").wait_ready()
     answer = gateway.publish(channel, "1")
