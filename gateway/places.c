@@ -55,6 +55,7 @@ static void clear(struct eg_gateway *gateway, uint32_t number)
     eg_set_status_done(&gateway->shared.statuses[number]);
     eg_postgres_opening_free(place->opening);
     eg_postgres_closing_free(place->closing);
+    eg_postgres_configuring_free(place->configuring);
     free(place->sets);
     eg_config_free(place->config);
     *place = (struct eg_place){.revoking = -1};
@@ -100,6 +101,10 @@ void eg_change_done(struct eg_gateway *gateway)
         eg_worker_change_free(change->workers[w]);
     free(change->workers);
     change->workers = NULL;
+    for (uint32_t i = 0; gateway->places && i < gateway->shared.place_count; i++) {
+        eg_postgres_configuring_free(gateway->places[i].configuring);
+        gateway->places[i].configuring = NULL;
+    }
     eg_policy_unref(change->policy);
     eg_config_free(change->config);
     eg_tls_unref(change->tls);
@@ -154,12 +159,12 @@ int eg_places_read_revocations(struct eg_gateway *gateway)
 
 /* --- a change ---------------------------------------------------------------------------------------------------- */
 
-static size_t place_of_same(const struct eg_gateway *gateway, const struct eg_config_set *set)
+static size_t place_of_running(const struct eg_gateway *gateway, const struct eg_config_set *set)
 {
     for (size_t i = 0; i < gateway->shared.place_count; i++) {
         const struct eg_place *place = &gateway->places[i];
         if (place->state == EG_PLACE_RUNNING && strcmp(place->row->name, set->name) == 0 &&
-            eg_config_same_set(place->row, set))
+            eg_config_set_goes_on(place->row, set))
             return i;
     }
     return NOWHERE;
@@ -178,7 +183,7 @@ int eg_places_arrange(struct eg_gateway *gateway, struct eg_config *loaded, stru
     size_t *places = calloc(loaded->set_count, sizeof(*places)), free_from = 0, count = 0;
     int result = places ? 0 : -ENOMEM;
     for (size_t i = 0; !result && i < loaded->set_count; i++) {
-        places[i] = place_of_same(gateway, &loaded->sets[i]);
+        places[i] = place_of_running(gateway, &loaded->sets[i]);
         if (places[i] == NOWHERE) {
             places[i] = free_place(gateway, free_from);
             free_from = places[i] + 1;
@@ -203,6 +208,12 @@ static bool is_new(const struct eg_gateway *gateway, uint32_t number)
 {
     const struct eg_config *config = gateway->change.config;
     return gateway->places[number].state == EG_PLACE_FREE && number < config->set_count && config->sets[number].name;
+}
+
+static bool goes_on(const struct eg_gateway *gateway, uint32_t number)
+{
+    const struct eg_config *config = gateway->change.config;
+    return gateway->places[number].state == EG_PLACE_RUNNING && number < config->set_count && config->sets[number].name;
 }
 
 /* A new set, for all threads. */
@@ -233,9 +244,13 @@ int eg_places_prepare(struct eg_gateway *gateway)
         error = change->workers[w] ? error : -ENOMEM;
     }
     error = change->workers ? error : -ENOMEM;
-    for (uint32_t i = 0; !error && i < gateway->shared.place_count; i++)
+    for (uint32_t i = 0; !error && i < gateway->shared.place_count; i++) {
         if (is_new(gateway, i))
             error = prepare_set(gateway, i);
+        else if (goes_on(gateway, i) &&
+                 !(gateway->places[i].configuring = eg_postgres_configuring_new(change->config, i)))
+            error = -ENOMEM;
+    }
     for (uint32_t i = 0; error && i < gateway->shared.place_count; i++)
         if (gateway->places[i].state == EG_PLACE_FREE && gateway->places[i].config)
             clear(gateway, i);
@@ -259,16 +274,24 @@ void eg_places_open(struct eg_gateway *gateway)
         eg_gateway_reloaded(gateway, true);
 }
 
+static void configure(struct eg_gateway *gateway, struct eg_place *place)
+{
+    struct eg_postgres_configuring *configuring = place->configuring;
+    place->configuring = NULL;
+    eg_postgres_side_configure(gateway->postgres, configuring);
+}
+
 void eg_places_apply(struct eg_gateway *gateway)
 {
     struct eg_change *change = &gateway->change;
     for (uint32_t i = 0; i < gateway->shared.place_count; i++) {
         struct eg_place *place = &gateway->places[i];
-        bool stays = i < change->config->set_count && change->config->sets[i].name;
-        if (place->state == EG_PLACE_OPENING)
-            enter(gateway, place, EG_PLACE_RUNNING, 0);
-        else if (place->state == EG_PLACE_RUNNING && !stays)
+        if (place->state == EG_PLACE_RUNNING && !goes_on(gateway, i))
             enter(gateway, place, EG_PLACE_LEAVING, gateway->shared.worker_count);
+        else if (place->state == EG_PLACE_OPENING)
+            enter(gateway, place, EG_PLACE_RUNNING, 0);
+        else if (place->state == EG_PLACE_RUNNING)
+            configure(gateway, place);
         if (place->state == EG_PLACE_RUNNING)
             use(place, change->config, i);
     }

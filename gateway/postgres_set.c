@@ -86,6 +86,7 @@ void eg_postgres_set_done(struct eg_postgres_set *set)
     eg_listener_free(set->listener);
     eg_metrics_free(set->metrics);
     free(set->feeds);
+    eg_config_free(set->latest);
     eg_config_free(set->whole);
     *set = (struct eg_postgres_set){.revoking = -1, .supersedes = -1};
 }
@@ -181,4 +182,54 @@ void eg_postgres_closing_free(struct eg_postgres_closing *closing)
 void eg_postgres_side_close(struct eg_postgres_side *side, struct eg_postgres_closing *closing)
 {
     eg_mailbox_post(&side->mailbox, &closing->message);
+}
+
+struct eg_postgres_configuring {
+    struct eg_message message;
+    uint32_t place;
+    struct eg_config *config; /* a reference */
+};
+
+/* What is read at each use takes the new row; what was made of the old one keeps that, where they are the same. */
+static void configure_set(struct eg_message *message, void *context)
+{
+    struct eg_postgres_configuring *configuring = EG_CONTAINER_OF(message, struct eg_postgres_configuring, message);
+    struct eg_postgres_side *side = context;
+    struct eg_postgres_set *set = &side->sets[configuring->place];
+    const struct eg_config_set *row = &configuring->config->sets[configuring->place];
+    if (set->listener)
+        eg_listener_configure(set->listener, row);
+    if (set->publisher)
+        eg_publisher_bound(set->publisher, row);
+    if (set->appender)
+        eg_appender_bound(set->appender, row);
+    if (set->reader)
+        eg_log_reader_configure(set->reader, row);
+    eg_config_free(set->latest);
+    set->latest = configuring->config;
+    free(configuring);
+}
+
+struct eg_postgres_configuring *eg_postgres_configuring_new(struct eg_config *config, uint32_t place)
+{
+    struct eg_postgres_configuring *configuring = calloc(1, sizeof(*configuring));
+    if (!configuring)
+        return NULL;
+    configuring->message.deliver = configure_set;
+    configuring->place = place;
+    configuring->config = eg_config_ref(config);
+    return configuring;
+}
+
+void eg_postgres_configuring_free(struct eg_postgres_configuring *configuring)
+{
+    if (!configuring)
+        return;
+    eg_config_free(configuring->config);
+    free(configuring);
+}
+
+void eg_postgres_side_configure(struct eg_postgres_side *side, struct eg_postgres_configuring *configuring)
+{
+    eg_mailbox_post(&side->mailbox, &configuring->message);
 }

@@ -220,6 +220,14 @@ bool eg_feed_push(struct eg_feed *feed, const struct eg_feed_item *items, size_t
     return was_empty;
 }
 
+void eg_feed_set_bounds(struct eg_feed *feed, size_t max_events, size_t max_bytes)
+{
+    pthread_mutex_lock(&feed->lock);
+    feed->max_events = max_events; /* the next push keeps them */
+    feed->max_bytes = max_bytes;
+    pthread_mutex_unlock(&feed->lock);
+}
+
 /* --- taking ------------------------------------------------------------------------------------------------------ */
 
 /* Puts the DROPPED items before all others; make_room() has seen to the room. With the lock. */

@@ -77,13 +77,31 @@ int eg_config_keep(struct eg_config *loaded, const struct eg_config *in_use)
     return 0;
 }
 
-bool eg_config_same_set(const struct eg_config_set *a, const struct eg_config_set *b)
+/* Those that what runs of a set takes over as it is. All others are of its connections. */
+static bool is_taken_over(const struct eg_option *option)
 {
+    static const char *const names[] = {"live",         "linger",        "journal_events",     "journal_bytes",
+                                        "max_channels", "publish_queue", "publish_queue_bytes"};
+    bool found = option->type == EG_OPTION_PATTERNS;
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(names); i++)
+        found = found || strcmp(option->name, names[i]) == 0;
+    return found;
+}
+
+bool eg_config_set_goes_on(const struct eg_config_set *set, const struct eg_config_set *next)
+{
+    if ((set->live_count > 0) != (next->live_count > 0))
+        return false;
     for (size_t i = 0; i < eg_option_count; i++)
-        if (eg_options[i].scope == EG_OPTION_SET && eg_options[i].type != EG_OPTION_PATTERNS &&
-            !eg_option_same(&eg_options[i], a, b))
+        if (eg_options[i].scope == EG_OPTION_SET && !is_taken_over(&eg_options[i]) &&
+            !eg_option_same(&eg_options[i], set, next))
             return false;
     return true;
+}
+
+bool eg_config_same_live(const struct eg_config_set *a, const struct eg_config_set *b)
+{
+    return eg_option_same(eg_option_find(EG_OPTION_SET, "live", sizeof("live") - 1), a, b);
 }
 
 int eg_config_arrange(struct eg_config *config, const size_t *places, size_t count)

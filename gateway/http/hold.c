@@ -94,6 +94,21 @@ void eg_hold_unlistened(struct eg_worker_set *set, struct eg_journal_channel *ch
     drop_if_unused(set, channel);
 }
 
+bool eg_hold_is_of(const struct eg_hold *hold, const struct eg_config *config, uint32_t set)
+{
+    for (uint32_t i = 0; i < hold->count; i++) {
+        const struct eg_holding *holding = hold->channels[i]->holding;
+        size_t length;
+        const char *name = eg_journal_channel_name(hold->channels[i], &length);
+        if (holding->durable)
+            continue;
+        struct eg_config_place place = eg_config_find(config, name, length);
+        if (place.set != (int)set || place.durable || (holding->exact && !place.exact))
+            return false;
+    }
+    return true;
+}
+
 void eg_hold_release(struct eg_worker_set *set, struct eg_hold *hold)
 {
     for (uint32_t i = 0; i < hold->count; i++)

@@ -463,6 +463,14 @@ void eg_streams_end_set(struct eg_worker_set *set)
             end_stream(stream);
 }
 
+void eg_streams_end_moved(struct eg_worker_set *set)
+{
+    struct eg_stream *stream;
+    TAILQ_FOREACH (stream, &set->worker->streams, entry)
+        if (stream->set == set && !eg_hold_is_of(&stream->hold, set->worker->config, set->index))
+            end_stream(stream);
+}
+
 void eg_streams_end_log(struct eg_worker_set *set)
 {
     struct eg_stream *stream;

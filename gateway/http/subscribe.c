@@ -301,6 +301,17 @@ void eg_subscribe_retry(struct eg_worker_set *set)
     }
 }
 
+void eg_subscribe_shed_moved(struct eg_worker_set *set)
+{
+    struct eg_subscription *subscription = TAILQ_FIRST(&set->pending);
+    while (subscription) {
+        struct eg_subscription *next = TAILQ_NEXT(subscription, entry);
+        if (!eg_hold_is_of(&subscription->hold, set->worker->config, set->index))
+            shed_pending(subscription, EG_PROBLEM_OVERLOADED, "The configuration has just changed. Try again.");
+        subscription = next;
+    }
+}
+
 void eg_subscribe_shed_pending(struct eg_worker_set *set, enum eg_problem problem, const char *detail)
 {
     while (!TAILQ_EMPTY(&set->pending))

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eventgate/config_change.h"
 #include "eventgate/hold.h"
 #include "eventgate/policy.h"
 #include "eventgate/poll.h"
@@ -27,6 +28,16 @@ static size_t at_least(size_t number, size_t least)
     return number > least ? number : least;
 }
 
+static size_t feed_events(const struct eg_config_set *row)
+{
+    return at_least(row->journal_events, FEED_LEAST_EVENTS);
+}
+
+static size_t feed_bytes(const struct eg_config_set *row)
+{
+    return at_least(row->journal_bytes, FEED_LEAST_BYTES);
+}
+
 struct eg_worker_set *eg_worker_set_new(struct eg_worker *worker, const struct eg_config *config, uint32_t place)
 {
     const struct eg_config_set *row = &config->sets[place];
@@ -40,8 +51,7 @@ struct eg_worker_set *eg_worker_set_new(struct eg_worker *worker, const struct e
     TAILQ_INIT(&set->pending);
     LIST_INIT(&set->polls);
     set->metrics = eg_metrics_new(row->name);
-    set->feed = eg_feed_new(worker->index, at_least(row->journal_events, FEED_LEAST_EVENTS),
-                            at_least(row->journal_bytes, FEED_LEAST_BYTES));
+    set->feed = eg_feed_new(worker->index, feed_events(row), feed_bytes(row));
     set->journal = eg_journal_new(worker->index, row->journal_events, row->journal_bytes);
     set->subscribers = set->journal ? eg_subscribers_new(set->journal) : NULL;
     if (set->metrics && set->feed && set->subscribers)
@@ -167,6 +177,29 @@ struct eg_worker_set *eg_worker_change_add(struct eg_worker_change *change, uint
     return change->sets[place];
 }
 
+/* It goes on, with other bounds and live channels perhaps. */
+static void go_on(struct eg_worker_set *set, const struct eg_config_set *row)
+{
+    set->moved = !eg_config_same_live(set->config, row);
+    set->config = row;
+    eg_feed_set_bounds(set->feed, feed_events(row), feed_bytes(row));
+    eg_journal_set_bounds(set->journal, row->journal_events, row->journal_bytes);
+}
+
+/* Whoever has a channel that isn't there any more comes again, and is told so. */
+static void end_moved(struct eg_worker *worker)
+{
+    struct eg_worker_set *set = eg_worker_next_set(worker, NULL);
+    for (; set; set = eg_worker_next_set(worker, set)) {
+        if (!set->moved)
+            continue;
+        set->moved = false;
+        eg_subscribe_shed_moved(set);
+        eg_polls_answer_moved(set);
+        eg_streams_end_moved(set);
+    }
+}
+
 /* What becomes of the set at this place. */
 static void change_set(struct eg_worker *worker, struct eg_worker_change *change, uint32_t place)
 {
@@ -177,7 +210,7 @@ static void change_set(struct eg_worker *worker, struct eg_worker_change *change
         change->sets[place] = NULL;
     } else if (set && !set->leaving) {
         if (place < config->set_count && config->sets[place].name)
-            set->config = &config->sets[place];
+            go_on(set, &config->sets[place]);
         else
             leave(set, worker->config);
     }
@@ -196,6 +229,7 @@ static void apply(struct eg_message *message, void *context)
     for (uint32_t place = 0; place < worker->shared->place_count; place++)
         change_set(worker, change, place);
     worker->config = change->config;
+    end_moved(worker);
     change->policy = policy;
     change->config = config;
     eg_worker_change_free(change); /* and with it what was there before */

@@ -5,15 +5,22 @@
 
 #include <errno.h>
 
-int eg_admission_take(struct eg_admission *admission, const struct eg_config_set *set, size_t items, size_t bytes)
+void eg_admission_bound(struct eg_admission *admission, const struct eg_config_set *set)
 {
-    if (items > set->publish_queue || bytes > set->publish_queue_bytes)
+    atomic_store(&admission->most_items, set->publish_queue);
+    atomic_store(&admission->most_bytes, set->publish_queue_bytes);
+}
+
+int eg_admission_take(struct eg_admission *admission, size_t items, size_t bytes)
+{
+    uint64_t most_items = atomic_load(&admission->most_items), most_bytes = atomic_load(&admission->most_bytes);
+    if (items > most_items || bytes > most_bytes)
         return -E2BIG;
     if (!atomic_load(&admission->up))
         return -ENOTCONN;
     uint64_t items_now = atomic_fetch_add(&admission->items, items) + items;
     uint64_t bytes_now = atomic_fetch_add(&admission->bytes, bytes) + bytes;
-    if (items_now <= set->publish_queue && bytes_now <= set->publish_queue_bytes)
+    if (items_now <= most_items && bytes_now <= most_bytes)
         return 0;
     eg_admission_give_back(admission, items, bytes);
     return -EAGAIN;

@@ -64,7 +64,7 @@ struct eg_appender {
 
 int eg_appender_admit(struct eg_appender *appender, size_t items, size_t bytes)
 {
-    return eg_admission_take(&appender->admission, appender->set, items, bytes);
+    return eg_admission_take(&appender->admission, items, bytes);
 }
 
 void eg_appender_release(struct eg_appender *appender, size_t items, size_t bytes)
@@ -454,6 +454,12 @@ static void ignore(void *context)
 /* --- making and freeing --------------------------------------------------------------------------------------------
  */
 
+void eg_appender_bound(struct eg_appender *appender, const struct eg_config_set *set)
+{
+    eg_admission_bound(&appender->admission, set);
+    eg_metrics_set(appender->metrics, EG_METRIC_APPEND_QUEUE_LIMIT, set->publish_queue);
+}
+
 struct eg_appender *eg_appender_new(struct eg_loop *loop, const struct eg_config_set *set, struct eg_set_status *status,
                                     struct eg_metrics *metrics)
 {
@@ -467,7 +473,7 @@ struct eg_appender *eg_appender_new(struct eg_loop *loop, const struct eg_config
     appender->loop = loop;
     appender->pump.run = pump;
     eg_metrics_set(metrics, EG_METRIC_PG_UP_APPEND, 0);
-    eg_metrics_set(metrics, EG_METRIC_APPEND_QUEUE_LIMIT, set->publish_queue);
+    eg_appender_bound(appender, set);
     eg_log_settings(set, &appender->settings);
     const struct eg_connection_hooks hooks = {appender, ready, ignore_notification,    NULL, result, ignore, idle,
                                               lost,     state, appender->settings.data};

@@ -107,6 +107,31 @@ bool eg_listened_unwant(struct eg_listened *listened, uint32_t worker)
     return --listened->wanting == 0 && !listened->permanent;
 }
 
+void eg_listened_set_permanent(struct eg_listened_table *table, struct eg_listened *listened, bool permanent)
+{
+    struct entry *entry = entry_of(listened);
+    leave_list(table, entry);
+    listened->permanent = permanent;
+    entry->lingering = entry->lingering && !permanent;
+    struct list *list = list_of(table, entry);
+    if (list)
+        TAILQ_INSERT_TAIL(list, entry, link);
+}
+
+/* It stands at the end of those that linger: behind the last that leaves no later. */
+static void sort_in(struct eg_listened_table *table, struct entry *entry)
+{
+    struct list *list = &table->lists[EG_LIST_LINGERING];
+    struct entry *before = TAILQ_PREV(entry, list, link);
+    while (before && before->base.leave_ms > entry->base.leave_ms)
+        before = TAILQ_PREV(before, list, link);
+    TAILQ_REMOVE(list, entry, link);
+    if (before)
+        TAILQ_INSERT_AFTER(list, before, entry, link);
+    else
+        TAILQ_INSERT_HEAD(list, entry, link);
+}
+
 void eg_listened_leave(struct eg_listened_table *table, struct eg_listened *listened, uint64_t leave_ms)
 {
     if (listened->state == EG_LISTENED_WANTED && !eg_listened_is_known(listened)) {
@@ -114,6 +139,7 @@ void eg_listened_leave(struct eg_listened_table *table, struct eg_listened *list
     } else if (listened->state == EG_LISTENED_LISTENED) {
         listened->leave_ms = leave_ms;
         move_to(table, entry_of(listened), EG_LISTENED_LISTENED, true);
+        sort_in(table, entry_of(listened));
     }
 }
 

@@ -130,7 +130,7 @@ static void left(struct eg_listener *listener, struct eg_listened *listened)
     eg_channel_unref(listened->channel);
     listened->channel = NULL;
     show_channels(listener);
-    if (listened->wanting > 0)
+    if (listened->wanting > 0 || listened->permanent)
         eg_listened_move(listener->channels, listened, EG_LISTENED_WANTED); /* wanted again meanwhile: a new channel */
     else
         eg_listened_remove(listener->channels, listened);
@@ -139,15 +139,17 @@ static void left(struct eg_listener *listener, struct eg_listened *listened)
 static void arm_linger(struct eg_listener *listener)
 {
     const struct eg_listened *first = eg_listened_first(listener->channels, EG_LIST_LINGERING);
-    if (first && listener->linger_timer.heap_index == 0 &&
+    bool armed = listener->linger_timer.heap_index != 0;
+    if (first && (!armed || listener->linger_timer.due_ms > first->leave_ms) &&
         eg_timer_set(listener->loop, &listener->linger_timer, first->leave_ms) != 0)
         eg_log(EG_LOG_WARN, "no memory for the linger timer", EG_LOG_STR("set", listener->set->name));
 }
 
-/* Nobody wants it any more. */
+/* Nobody wants it any more. One that the set doesn't have any more goes at once. */
 static void let_leave(struct eg_listener *listener, struct eg_listened *listened)
 {
-    eg_listened_leave(listener->channels, listened, eg_loop_now_ms(listener->loop) + listener->set->linger_ms);
+    uint32_t linger_ms = eg_listened_is_of(listened, listener->set) ? listener->set->linger_ms : 0;
+    eg_listened_leave(listener->channels, listened, eg_loop_now_ms(listener->loop) + linger_ms);
     arm_linger(listener);
 }
 
@@ -447,6 +449,27 @@ void eg_listener_unwant(struct eg_listener *listener, uint32_t worker, const cha
     next_command(listener);
 }
 
+/* --- another configuration -------------------------------------------------------------------------------------------
+ */
+
+void eg_listener_configure(struct eg_listener *listener, const struct eg_config_set *set)
+{
+    struct eg_listened *next = eg_listened_next(listener->channels, NULL);
+    listener->set = set;
+    while (next) {
+        struct eg_listened *listened = next;
+        next = eg_listened_next(listener->channels, listened);
+        if (!listened->permanent || eg_listened_is_listed(listened, set))
+            continue;
+        eg_listened_set_permanent(listener->channels, listened, false);
+        if (listened->wanting == 0)
+            let_leave(listener, listened);
+    }
+    if (!eg_listened_add_listed(listener->channels, listener->set))
+        eg_log(EG_LOG_ERROR, "no memory for channels that are new: reload again", EG_LOG_STR("set", set->name));
+    next_command(listener);
+}
+
 /* --- making and freeing ----------------------------------------------------------------------------------------------
  */
 
@@ -474,11 +497,7 @@ struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config
     listener->linger_timer.fire = linger_is_over;
     eg_metrics_set(metrics, EG_METRIC_PG_UP, 0);
     listener->channels = eg_listened_table_new(workers);
-    bool made = listener->channels != NULL;
-    for (size_t i = 0; made && i < set->live_count; i++)
-        if (!set->live[i].wild && !eg_listened_find(listener->channels, set->live[i].text, set->live[i].length))
-            made = eg_listened_add(listener->channels, set->live[i].text, set->live[i].length, true) != NULL;
-    if (made)
+    if (listener->channels && eg_listened_add_listed(listener->channels, listener->set))
         listener->connection = eg_connection_new(loop, set, "listen", &hooks);
     if (listener->connection)
         return listener;

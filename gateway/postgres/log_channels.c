@@ -44,6 +44,11 @@ struct eg_log_channels *eg_log_channels_new(const struct eg_config_set *set, uin
     return channels;
 }
 
+void eg_log_channels_configure(struct eg_log_channels *channels, const struct eg_config_set *set)
+{
+    channels->set = set;
+}
+
 static void drop(struct eg_log_channels *channels, struct entry *entry)
 {
     HASH_DEL(channels->entries, entry);

@@ -536,6 +536,11 @@ struct eg_log_reader *eg_log_reader_new(struct eg_loop *loop, const struct eg_co
     return NULL;
 }
 
+void eg_log_reader_configure(struct eg_log_reader *reader, const struct eg_config_set *set)
+{
+    eg_log_channels_configure(reader->channels, set);
+}
+
 void eg_log_reader_free(struct eg_log_reader *reader)
 {
     if (!reader)

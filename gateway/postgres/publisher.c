@@ -72,7 +72,7 @@ struct eg_publisher {
 
 int eg_publisher_admit(struct eg_publisher *publisher, size_t items, size_t bytes)
 {
-    return eg_admission_take(&publisher->admission, publisher->set, items, bytes);
+    return eg_admission_take(&publisher->admission, items, bytes);
 }
 
 void eg_publisher_release(struct eg_publisher *publisher, size_t items, size_t bytes)
@@ -414,6 +414,12 @@ static void ignore(void *context)
 /* --- making and freeing ----------------------------------------------------------------------------------------------
  */
 
+void eg_publisher_bound(struct eg_publisher *publisher, const struct eg_config_set *set)
+{
+    eg_admission_bound(&publisher->admission, set);
+    eg_metrics_set(publisher->metrics, EG_METRIC_PUBLISH_QUEUE_LIMIT, set->publish_queue);
+}
+
 struct eg_publisher *eg_publisher_new(struct eg_loop *loop, const struct eg_config_set *set,
                                       struct eg_set_status *status, struct eg_metrics *metrics)
 {
@@ -429,7 +435,7 @@ struct eg_publisher *eg_publisher_new(struct eg_loop *loop, const struct eg_conf
     publisher->loop = loop;
     publisher->pump.run = pump;
     eg_metrics_set(metrics, EG_METRIC_PG_UP_PUBLISH, 0);
-    eg_metrics_set(metrics, EG_METRIC_PUBLISH_QUEUE_LIMIT, set->publish_queue);
+    eg_publisher_bound(publisher, set);
     publisher->connection = eg_connection_new(loop, set, "publish", &hooks);
     if (publisher->connection)
         return publisher;

@@ -22,6 +22,8 @@ struct eg_appender *eg_appender_new(struct eg_loop *loop, const struct eg_config
 /* From the next session on, what it has appended is fed by the set's reader (borrowed) without being read. */
 void eg_appender_feed(struct eg_appender *appender, struct eg_log_reader *reader);
 /* Everything still queued ends as UNAVAILABLE, what was sent as UNKNOWN. */
+/* Its queue is as long as the set says now. */
+void eg_appender_bound(struct eg_appender *appender, const struct eg_config_set *set);
 void eg_appender_free(struct eg_appender *appender);
 
 /* Reserves room in the bounded queue; must be followed by eg_appender_submit() of exactly that, or by

@@ -21,8 +21,12 @@ void eg_config_compare(const struct eg_config *in_use, const struct eg_config *l
 /* Gives `loaded` the values in use of what can't change while the gateway runs. 0 or -ENOMEM. */
 int eg_config_keep(struct eg_config *loaded, const struct eg_config *in_use) EG_MUST_CHECK;
 
-/* Is all the same that matters to what runs of the set? What everybody may do (anonymous_...) is the policy's. */
-bool eg_config_same_set(const struct eg_config_set *a, const struct eg_config_set *b);
+/* Can what runs of the set go on as `next`: with other live channels and bounds, perhaps, but the same connections and
+ * kinds of channels? What everybody may do (anonymous_...) is the policy's. */
+bool eg_config_set_goes_on(const struct eg_config_set *set, const struct eg_config_set *next);
+
+/* Are their live channels the same? */
+bool eg_config_same_live(const struct eg_config_set *a, const struct eg_config_set *b);
 
 /* Moves the sets to these places (one for each, all different), of which there are `count`. 0 or -ENOMEM. */
 int eg_config_arrange(struct eg_config *config, const size_t *places, size_t count) EG_MUST_CHECK;

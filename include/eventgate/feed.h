@@ -62,6 +62,8 @@ struct eg_feed;
 
 /* A feed for worker number `worker` (its slot in every eg_channel). NULL: out of memory. */
 struct eg_feed *eg_feed_new(uint32_t worker, size_t max_events, size_t max_bytes);
+/* Changes the bounds. Any thread. */
+void eg_feed_set_bounds(struct eg_feed *feed, size_t max_events, size_t max_bytes);
 void eg_feed_free(struct eg_feed *feed);
 
 /*

@@ -57,15 +57,16 @@ enum eg_place_state {
 
 struct eg_place {
     enum eg_place_state state;
-    _Atomic uint32_t waiting;            /* answers that are to come */
-    _Atomic bool failed;                 /* it couldn't be made */
-    bool given_up;                       /* workers don't have it, and won't */
-    const struct eg_config_set *row;     /* in `config`; */
-    struct eg_config *config;            /* a reference to the last one that it was in */
-    struct eg_worker_set **sets;         /* of each worker; the workers own them */
-    struct eg_postgres_opening *opening; /* until it is posted */
-    struct eg_postgres_closing *closing; /* the same */
-    int revoking;                        /* its number among the revocations; -1: it doesn't read them */
+    _Atomic uint32_t waiting;                    /* answers that are to come */
+    _Atomic bool failed;                         /* it couldn't be made */
+    bool given_up;                               /* workers don't have it, and won't */
+    const struct eg_config_set *row;             /* in `config`; */
+    struct eg_config *config;                    /* a reference to the last one that it was in */
+    struct eg_worker_set **sets;                 /* of each worker; the workers own them */
+    struct eg_postgres_opening *opening;         /* until it is posted */
+    struct eg_postgres_closing *closing;         /* the same */
+    struct eg_postgres_configuring *configuring; /* the same, while there is a change */
+    int revoking;                                /* its number among the revocations; -1: it doesn't read them */
 };
 
 /* Another configuration, on its way to the threads. */

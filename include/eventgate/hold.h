@@ -31,6 +31,9 @@ struct eg_hold {
  * as long as it is held. NULL: out of memory, and nothing is held. */
 struct eg_journal_channel *eg_hold_channel(struct eg_worker_set *set, const struct eg_selected_channel *selected);
 
+/* Are its live channels still what they were when they were held: of this set, and listed by name if they were? */
+bool eg_hold_is_of(const struct eg_hold *hold, const struct eg_config *config, uint32_t set);
+
 /* Lets go of the channels, and frees the array. */
 void eg_hold_release(struct eg_worker_set *set, struct eg_hold *hold);
 

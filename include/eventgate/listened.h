@@ -13,6 +13,7 @@
 #define EG_LISTENED_H
 
 #include "eventgate/channel.h"
+#include "eventgate/config.h"
 
 enum eg_listened_state {
     EG_LISTENED_WANTED,    /* to be LISTENed with the next command */
@@ -73,8 +74,17 @@ void eg_listened_want(struct eg_listened_table *table, struct eg_listened *liste
 /* A worker wants it no more. Returns whether it should leave: nobody else wants it, and it isn't permanent. */
 bool eg_listened_unwant(struct eg_listened *listened, uint32_t worker) EG_MUST_CHECK;
 
-/* It should leave: one that is LISTENED lingers until `leave_ms`, which never falls from call to call; a new one that
- * is WANTED is removed; any other waits for what is under way. */
+/* The set lists it from now on, and then it lingers no more; or no longer does. */
+void eg_listened_set_permanent(struct eg_listened_table *table, struct eg_listened *listened, bool permanent);
+
+/* It should leave: one that is LISTENED lingers until `leave_ms`; a new one that is WANTED is removed; any other waits
+ * for what is under way. */
 void eg_listened_leave(struct eg_listened_table *table, struct eg_listened *listened, uint64_t leave_ms);
+
+/* Does the set have it, by name or by a pattern; and by name? */
+bool eg_listened_is_of(const struct eg_listened *listened, const struct eg_config_set *set);
+bool eg_listened_is_listed(const struct eg_listened *listened, const struct eg_config_set *set);
+/* Those that the set lists by name are there, and permanent. False: out of memory. */
+bool eg_listened_add_listed(struct eg_listened_table *table, const struct eg_config_set *set) EG_MUST_CHECK;
 
 #endif

@@ -18,6 +18,10 @@ struct eg_listener *eg_listener_new(struct eg_loop *loop, const struct eg_config
                                     struct eg_order *order, struct eg_metrics *metrics, struct eg_feed_sink sink);
 void eg_listener_free(struct eg_listener *listener);
 
+/* The set has other channels or bounds, but the same connection. Those that it lists from now on are LISTENed; those
+ * that it doesn't any more are UNLISTENed as soon as no worker wants them. `set` (borrowed) is used from now on. */
+void eg_listener_configure(struct eg_listener *listener, const struct eg_config_set *set);
+
 /*
  * A worker has its first subscriber of a channel that matches a pattern of the set: answered by EG_FEED_LISTENED with
  * this `want` number once it is LISTENed (at once if it is; after the reconnect if there is no connection), or by

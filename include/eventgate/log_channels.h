@@ -17,6 +17,8 @@ struct eg_log_channels;
 /* `set` and `listing` (which has them, too) are borrowed. NULL: out of memory. */
 struct eg_log_channels *eg_log_channels_new(const struct eg_config_set *set, uint32_t workers,
                                             struct eg_channel_table *listing, struct eg_feed_sink sink);
+/* The same durable channels, but other bounds; `set` (borrowed) is used from now on. */
+void eg_log_channels_configure(struct eg_log_channels *channels, const struct eg_config_set *set);
 void eg_log_channels_free(struct eg_log_channels *channels);
 
 /*

@@ -29,6 +29,8 @@ struct eg_log_state {
 struct eg_log_reader *eg_log_reader_new(struct eg_loop *loop, const struct eg_config_set *set, uint32_t workers,
                                         struct eg_order *order, struct eg_metrics *metrics, struct eg_feed_sink sink,
                                         void (*attached)(void *context), void *context);
+/* Other bounds: `set` (borrowed) is used from now on. */
+void eg_log_reader_configure(struct eg_log_reader *reader, const struct eg_config_set *set);
 void eg_log_reader_free(struct eg_log_reader *reader);
 
 const struct eg_log_state *eg_log_reader_state(const struct eg_log_reader *reader);

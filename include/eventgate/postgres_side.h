@@ -52,6 +52,12 @@ void eg_postgres_opening_free(struct eg_postgres_opening *opening);
 /* Takes it over. */
 void eg_postgres_side_open(struct eg_postgres_side *side, struct eg_postgres_opening *opening);
 
+/* Sets that change their bounds and live channels: prepared in the same way. */
+struct eg_postgres_configuring;
+struct eg_postgres_configuring *eg_postgres_configuring_new(struct eg_config *config, uint32_t place);
+void eg_postgres_configuring_free(struct eg_postgres_configuring *configuring);
+void eg_postgres_side_configure(struct eg_postgres_side *side, struct eg_postgres_configuring *configuring);
+
 /* Sets that go: prepared in the same way; when nobody wishes anything of it any more, closed, of which the hook tells.
  */
 struct eg_postgres_closing;

@@ -23,7 +23,8 @@ struct eg_postgres_set {
     uint32_t index;
     struct eg_config *whole; /* a reference to what `config` stands in */
     const struct eg_config_set *config;
-    struct eg_feed **feeds; /* one for each worker, who owns it; the array is ours */
+    struct eg_config *latest; /* a reference to what its bounds and live channels stand in, once they have changed */
+    struct eg_feed **feeds;   /* one for each worker, who owns it; the array is ours */
     struct eg_metrics *metrics;
     struct eg_order order;
     struct eg_listener *listener;

@@ -16,6 +16,8 @@ struct eg_publisher;
 struct eg_publisher *eg_publisher_new(struct eg_loop *loop, const struct eg_config_set *set,
                                       struct eg_set_status *status, struct eg_metrics *metrics);
 /* Everything still queued ends as UNAVAILABLE, what was sent as UNKNOWN. */
+/* Its queue is as long as the set says now. */
+void eg_publisher_bound(struct eg_publisher *publisher, const struct eg_config_set *set);
 void eg_publisher_free(struct eg_publisher *publisher);
 
 /*

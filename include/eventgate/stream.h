@@ -27,6 +27,8 @@ void eg_stream_begin(struct eg_subscription *subscription);
 void eg_streams_end(struct eg_worker *worker);
 /* The same for those of one set, which is going. */
 void eg_streams_end_set(struct eg_worker_set *set);
+/* The same for those of the set that have a channel which isn't the set's any more, or no longer by its name. */
+void eg_streams_end_moved(struct eg_worker_set *set);
 
 /* Ends those of a set that have durable channels: they come back, with their cursors. */
 void eg_streams_end_log(struct eg_worker_set *set);

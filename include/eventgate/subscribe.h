@@ -34,6 +34,9 @@ void eg_subscription_free(struct eg_subscription *subscription);
 /* All pending ones are refused for now, as eg_subscribe_shed() does. */
 void eg_subscribe_shed_pending(struct eg_worker_set *set, enum eg_problem problem, const char *detail);
 
+/* The same for those that have a channel which isn't the set's any more, or no longer by its name. */
+void eg_subscribe_shed_moved(struct eg_worker_set *set);
+
 /* Refuses a subscription for now: SSE gets 200, a jittered `retry:` and the end (an error would stop an EventSource for
  * good), the others the problem. */
 void eg_subscribe_shed(struct eg_worker *worker, struct eg_exchange *exchange, enum eg_transport transport,

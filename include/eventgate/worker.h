@@ -95,6 +95,7 @@ struct eg_worker_set {
     struct eg_delivery_times delivery_times;
     uint32_t users;         /* subscriptions, streams, and publications that are under way */
     bool leaving;           /* it isn't in the configuration any more: no new users */
+    bool moved;             /* it has other live channels than before: to be dealt with in this turn */
     bool left;              /* the port knows that it has none */
     struct eg_config *kept; /* a reference to the configuration that it was in, then */
     struct eg_message message;

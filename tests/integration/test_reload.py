@@ -138,6 +138,88 @@ def test_durable_streams_of_a_set_that_is_replaced_go_on_exactly(configure, post
         assert [one.data for one in stream.events(2)] == [1, 2]
 
 
+def epoch(cursor):
+    return cursor.split("~")[-1].rsplit("-", 1)[0]
+
+
+@pytest.mark.threads
+def test_live_channels_come_and_go_within_a_session(configure, postgres):
+    """The set's LISTEN goes on: whoever has other channels gets everything, on one connection."""
+    at = configure("--workers", "2", one={"live": "stays,goes,both,p/*"})
+    stays, goes, both = (at.gateway.stream(target) for target in
+                         ("/channels/stays", "/channels/goes", "/events?channel=both&channel=goes"))
+    pattern = at.gateway.stream("/channels/p/a")
+    session = epoch(stays.cursor())
+    for stream in (goes, both, pattern):
+        assert epoch(stream.cursor()) == session
+    postgres.notify("goes", "1")
+    assert goes.event().data == 1 and both.event().data == 1
+    at.reload(one={"live": "stays,both,comes,q/*"})
+    for stream in (goes, both, pattern):
+        stream.until_closed()
+        assert stream.parser.retry > 0
+        stream.close()
+    assert at.gateway.get("/channels/goes").status == at.gateway.get("/channels/p/a").status == 404
+    with at.gateway.stream("/channels/comes") as comes, at.gateway.stream("/channels/q/a") as asked, \
+            at.gateway.stream("/channels/both") as again:
+        assert epoch(comes.cursor()) == epoch(asked.cursor()) == epoch(again.cursor()) == session
+        for number, (channel, stream) in enumerate((("comes", comes), ("q/a", asked), ("both", again), ("stays", stays))):
+            postgres.notify(channel, str(number))
+            assert stream.event().data == number
+    until(lambda: {row["name"] for row in at.gateway.get("/channels").json()["channels"]} == {"stays", "both", "comes", "q/a"},
+          "what has gone is UNLISTENed at once, whatever linger says")
+    assert at.gateway.get("/sets").json()["sets"][0]["reconnects"] == 0
+    stays.close()
+
+
+def test_a_channel_that_is_no_longer_listed_but_matches_a_pattern(configure, postgres):
+    """Its stream comes back, and misses nothing: it stays LISTENed, until it lingers no more."""
+    at = configure(one={"live": "p/*,p/a", "linger": "300ms"})
+    with at.gateway.stream("/channels/p/a") as stream:
+        cursor = stream.cursor()
+        at.reload(one={"live": "p/*", "linger": "300ms"})
+        stream.until_closed()
+        postgres.notify("p/a", "1")
+    with at.gateway.stream("/channels/p/a", Last_Event_ID=cursor) as stream:
+        assert stream.event().data == 1
+        at.reload(one={"live": "p/*,p/a", "linger": "300ms"})
+        postgres.notify("p/a", "2")
+        assert stream.event().data == 2, "that it is listed now is no reason to end"
+    at.reload(one={"live": "p/*,p/b", "linger": "300ms"})
+    until(lambda: {row["name"] for row in at.gateway.get("/channels").json()["channels"]} == {"p/b"}, "it has left")
+
+
+def test_a_channel_that_comes_back_has_a_gap(configure, postgres):
+    at = configure(one={"live": "here,back"})
+    with at.gateway.stream("/channels/back") as stream:
+        cursor = stream.cursor()
+    at.reload(one={"live": "here"})
+    until(lambda: [row["name"] for row in at.gateway.get("/channels").json()["channels"]] == ["here"], "it has left")
+    postgres.notify("back", "1")
+    at.reload(one={"live": "here,back"})
+    with at.gateway.stream("/channels/back", Last_Event_ID=cursor) as stream:
+        assert stream.gap()["reason"] == "retention"
+
+
+def test_bounds_change_without_a_new_session(configure, postgres):
+    at = configure(one={"live": "one/*", "max_channels": "1", "publish_queue": "2", "journal_events": "1000"})
+    with at.gateway.stream("/channels/one/a") as stream:
+        session = epoch(stream.cursor())
+        assert at.gateway.get("/channels/one/b?wait=0").status == 503
+        batch = "[" + ",".join(['{"channel":"one/a","data":1}', '{"channel":"one/a","data":2}', '{"channel":"one/a","data":3}']) + "]"
+        json = {"Content_Type": "application/json"}
+        assert at.gateway.call("POST", "/events", batch, **json).status == 413
+        at.reload(one={"live": "one/*", "max_channels": "2", "publish_queue": "3", "journal_events": "16"})
+        assert at.gateway.get("/channels/one/b?wait=0").status == 200
+        assert at.gateway.call("POST", "/events", batch, **json).status == 202
+        assert [item.data for item in stream.events(3)] == [1, 2, 3]
+        postgres.notify("one/a", *map(str, range(100)))
+        assert [item.data for item in stream.events(100)] == list(range(100))
+        until(lambda: at.gateway.metric("eventgate_journal_events") <= 16 * 2, "the journal is shorter")
+        with at.gateway.stream("/channels/one/b") as other:
+            assert epoch(other.cursor()) == session
+
+
 @pytest.mark.parametrize("sets, told", [
     (dict(one={"live": "one/*"}, two={"live": "one/a"}), "in common"),
     (dict(one={"live": "one/*"}, two={"durable": "one/**"}), "live or durable"),

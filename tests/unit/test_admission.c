@@ -16,12 +16,13 @@ static void items_and_bytes_are_bounded_and_given_back(void **state)
 {
     (void)state;
     struct eg_admission admission = {.up = true};
-    assert_int_equal(eg_admission_take(&admission, &set, 2, 10), 0);
-    assert_int_equal(eg_admission_take(&admission, &set, 1, 10), -EAGAIN);
+    eg_admission_bound(&admission, &set);
+    assert_int_equal(eg_admission_take(&admission, 2, 10), 0);
+    assert_int_equal(eg_admission_take(&admission, 1, 10), -EAGAIN);
     eg_admission_give_back(&admission, 2, 10);
-    assert_int_equal(eg_admission_take(&admission, &set, 1, 101), -E2BIG); /* however long it waits */
-    assert_int_equal(eg_admission_take(&admission, &set, 3, 1), -E2BIG);
-    assert_int_equal(eg_admission_take(&admission, &set, 1, 100), 0);
+    assert_int_equal(eg_admission_take(&admission, 1, 101), -E2BIG); /* however long it waits */
+    assert_int_equal(eg_admission_take(&admission, 3, 1), -E2BIG);
+    assert_int_equal(eg_admission_take(&admission, 1, 100), 0);
     eg_admission_give_back(&admission, 1, 100);
     assert_int_equal(admission.items, 0);
     assert_int_equal(admission.bytes, 0);
@@ -31,7 +32,8 @@ static void nothing_is_taken_while_the_database_is_away(void **state)
 {
     (void)state;
     struct eg_admission admission = {.up = false};
-    assert_int_equal(eg_admission_take(&admission, &set, 1, 1), -ENOTCONN);
+    eg_admission_bound(&admission, &set);
+    assert_int_equal(eg_admission_take(&admission, 1, 1), -ENOTCONN);
     assert_int_equal(admission.items, 0);
 }
 

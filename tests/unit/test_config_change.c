@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,6 +99,36 @@ static void sets_stand_where_they_are_put(void **state)
     eg_config_free(other);
 }
 
+static bool goes_on(const char *set, const char *next)
+{
+    char text[2][200];
+    snprintf(text[0], sizeof(text[0]), "[set a]\n%s\n", set);
+    snprintf(text[1], sizeof(text[1]), "[set a]\n%s\n", next);
+    struct eg_config *a = parsed(text[0]), *b = parsed(text[1]);
+    bool result = eg_config_set_goes_on(&a->sets[0], &b->sets[0]);
+    assert_int_equal(eg_config_set_goes_on(&b->sets[0], &a->sets[0]), result);
+    eg_config_free(a);
+    eg_config_free(b);
+    return result;
+}
+
+static void what_a_set_takes_over_as_it_is(void **state)
+{
+    (void)state;
+    assert_true(goes_on("live = x", "live = x"));
+    assert_true(goes_on("live = x", "live = y, z/*\nlinger = 1s\nmax_channels = 3\nanonymous_publish = y"));
+    assert_true(goes_on("live = x", "live = x\njournal_events = 16\njournal_bytes = 1MB\npublish_queue = 1\n"
+                                    "publish_queue_bytes = 9kB"));
+    assert_false(goes_on("live = x", "durable = x"));
+    assert_false(goes_on("live = x", "live = x\ndurable = y"));
+    assert_false(goes_on("durable = x", "durable = x, y"));
+    assert_false(goes_on("live = x", "live = x\npostgres = dbname=y"));
+    assert_false(goes_on("live = x", "live = x\nquery_timeout = 9s"));
+    assert_false(goes_on("live = x", "live = x\nconnect_timeout = 9s"));
+    assert_false(goes_on("live = x", "live = x\npostgres_heartbeat = 9s"));
+    assert_false(goes_on("live = x", "live = x\nrevocations = on"));
+}
+
 static void who_holds_it_keeps_it(void **state)
 {
     struct eg_config *config = parsed("[set a]\nlive = x\n");
@@ -111,9 +142,8 @@ static void who_holds_it_keeps_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_that_differs_is_told),
-        cmocka_unit_test(what_cannot_change_is_kept),
-        cmocka_unit_test(sets_stand_where_they_are_put),
+        cmocka_unit_test(all_that_differs_is_told),      cmocka_unit_test(what_cannot_change_is_kept),
+        cmocka_unit_test(sets_stand_where_they_are_put), cmocka_unit_test(what_a_set_takes_over_as_it_is),
         cmocka_unit_test(who_holds_it_keeps_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

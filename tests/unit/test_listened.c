@@ -177,6 +177,53 @@ static void a_walk_passes_all_even_if_they_are_removed_meanwhile(void **state)
     assert_int_equal(eg_listened_count(table), 0);
 }
 
+static void those_that_linger_stand_by_the_time_when_they_leave(void **state)
+{
+    struct eg_listened_table *table = *state;
+    static const struct {
+        const char *name;
+        uint64_t leave_ms;
+    } rows[] = {{"b", 20}, {"c", 30}, {"a", 10}, {"d", 30}, {"z", 5}};
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(rows); i++) {
+        struct eg_listened *listened = add(table, rows[i].name, false);
+        listen_to(table, listened);
+        eg_listened_leave(table, listened, rows[i].leave_ms);
+    }
+    assert_list(table, EG_LIST_LINGERING, "z a b c d ");
+}
+
+static void what_is_listed_changes(void **state)
+{
+    struct eg_listened_table *table = *state;
+    struct eg_listened *lingers = add(table, "lingers", false), *listed = add(table, "listed", true);
+    struct eg_listened *wanted = add(table, "wanted", false);
+    listen_to(table, lingers);
+    eg_listened_leave(table, lingers, 10);
+    eg_listened_set_permanent(table, lingers, true);
+    assert_null(eg_listened_first(table, EG_LIST_LINGERING));
+    eg_listened_set_permanent(table, wanted, true);
+    eg_listened_set_permanent(table, listed, false);
+    assert_list(table, EG_LIST_KNOWN, "wanted ");
+    assert_list(table, EG_LIST_ASKED, "listed ");
+    eg_listened_remove(table, lingers);
+}
+
+static void what_the_set_has(void **state)
+{
+    struct eg_listened_table *table = *state;
+    struct eg_config_channel live[] = {{"a", 1, false}, {"p/*", 3, true}, {"p/x", 3, false}};
+    const struct eg_config_set set = {.live = live, .live_count = EG_ARRAY_LENGTH(live)};
+    struct eg_listened *asked = add(table, "p/y", false), *other = add(table, "q", false);
+    add(table, "p/x", false);
+    assert_true(eg_listened_add_listed(table, &set));
+    assert_true(eg_listened_add_listed(table, &set));
+    assert_true(eg_listened_is_of(asked, &set) && !eg_listened_is_listed(asked, &set) && !asked->permanent);
+    assert_false(eg_listened_is_of(other, &set) || eg_listened_is_listed(other, &set));
+    assert_int_equal(eg_listened_count(table), 4);
+    assert_list(table, EG_LIST_KNOWN, "a p/x ");
+    assert_list(table, EG_LIST_ASKED, "p/y q ");
+}
+
 #define WITH_TABLE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -189,6 +236,9 @@ int main(void)
         WITH_TABLE(what_is_listened_lingers_until_it_is_wanted_again),
         WITH_TABLE(only_a_new_one_that_was_not_sent_is_forgotten_at_once),
         WITH_TABLE(a_walk_passes_all_even_if_they_are_removed_meanwhile),
+        WITH_TABLE(those_that_linger_stand_by_the_time_when_they_leave),
+        WITH_TABLE(what_is_listed_changes),
+        WITH_TABLE(what_the_set_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -190,6 +190,23 @@ static void *ask(void *context)
     return NULL;
 }
 
+static void a_database_that_is_forgotten_revokes_nothing(void **state)
+{
+    (void)state;
+    int other = eg_revocations_expect(revocations, false);
+    assert_true(eg_revocations_known(revocations)); /* it isn't awaited */
+    revoke("alice", 10 * S);
+    revoke_in(other, "alice", 10 * S);
+    revoke_in(other, "bob", 10 * S);
+    eg_revocations_forget(revocations, other);
+    assert_true(has("alice", 5) && !has("bob", 5));
+    assert_int_equal(eg_revocations_expect(revocations, true), other); /* its number is free */
+    assert_false(has("bob", 5));
+    assert_false(eg_revocations_known(revocations));
+    eg_revocations_forget(revocations, other);
+    assert_true(eg_revocations_known(revocations)); /* nobody waits for it any more */
+}
+
 static void is_shared_by_threads(void **state)
 {
     pthread_t threads[2];
@@ -223,6 +240,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_database_counts, open_revocations, close_revocations),
         cmocka_unit_test(is_known_when_all_databases_have_been_read),
         cmocka_unit_test_setup_teardown(has_a_limit, open_revocations, close_revocations),
+        cmocka_unit_test_setup_teardown(a_database_that_is_forgotten_revokes_nothing, open_revocations,
+                                        close_revocations),
         cmocka_unit_test_setup_teardown(is_shared_by_threads, open_revocations, close_revocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
