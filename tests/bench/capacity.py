@@ -11,7 +11,7 @@ import sys
 import time
 
 from durable import CONNECTIONS, DurableGateway, scheduled
-from servers import BUILD, CPUS, GATEWAY, LOAD, EventGateway
+from servers import BUILD, CPUS, GATEWAY, LOAD, EventGateway, hold_idle, load
 from works import PAYLOAD
 
 COUNTS = (1, 2, 5, 10, 20)
@@ -95,6 +95,61 @@ class Model:
         return 1e6 / value if key == "rate" else value
 
 
+# --- what one gateway needs
+
+
+def kernel_bytes():
+    for text in pathlib.Path("/proc/meminfo").read_text().splitlines():
+        if text.startswith("Slab:"):
+            return int(text.split()[1]) * 1024
+    raise KeyError("Slab")
+
+
+class Holding(EventGateway):
+    """Looks at the kernel's memory, too, while streams are held."""
+
+    def resident_bytes(self):
+        self.kernel = kernel_bytes()
+        return super().resident_bytes()
+
+
+def costs(postgres, seconds):
+    with Holding(postgres) as server:
+        before = kernel_bytes()
+        held = hold_idle(server, 10_000)
+        kernel = (server.kernel - before) / 10_000 / 2  # both ends are here
+    found = {"bytes_per_stream": held["bytes_per_stream"], "kernel_bytes_per_stream": kernel,
+             "open_us": open_us(postgres)}
+    for name, streams, rate in (("delivery_many_us", 10_000, 5), ("delivery_us", 1000, 50), ("delivery_few_us", 10, 1000)):
+        with EventGateway(postgres) as server:
+            result = load("pace", server, "--rate", rate, "--payload", PAYLOAD, "--seconds", seconds, "--warm-up", 1,
+                          streams=streams)
+            found[name] = result["server_cpu_s"] / result["deliveries"] * 1e6
+    return found
+
+
+def open_us(postgres):
+    """Processor time of a gateway for each stream that is opened."""
+    with EventGateway(postgres) as server:
+        before = server.cpu_seconds()
+        hold_idle(server, 10_000)
+        return (server.cpu_seconds() - before) / 10_000 * 1e6
+
+
+def sizes(live, found):
+    """A table for installations: what the costs and the model come to."""
+    rows = ["| streams | gateways | events/s | streams that get each | memory of a gateway and of its kernel, MiB | "
+            "gateways, cores in all | PostgreSQL, cores | events/s at most |", "|---" * 8 + "|"]
+    for streams, gateways, events, reached in ((10_000, 1, 1000, 10), (100_000, 10, 1000, 100), (1_000_000, 10, 1000, 1000),
+                                               (1_000_000, 50, 1000, 1000)):
+        memory = streams / gateways * (found["bytes_per_stream"] + found["kernel_bytes_per_stream"]) / 2**20
+        cost = found["delivery_us"] if reached / gateways >= 100 else found["delivery_few_us"]
+        cores = (events * reached * cost + events * live.tell("gateways_us", gateways)) / 1e6
+        rows.append(f"| {streams:,} | {gateways} | {events:,} | {reached:,} | {memory:,.0f} | {cores:.2f} | "
+                    f"{events * live.tell('postgres_us', gateways) / 1e6:.2f} | {live.tell('rate', gateways):,.0f} |")
+    return "\n".join(rows) + "\n"
+
+
 def table(title, medians, model):
     rows = [f"**{title}**", "",
             "| gateways | events/s | foretold | gateways, µs of processor an event | foretold | PostgreSQL, µs | foretold |",
@@ -110,20 +165,35 @@ def table(title, medians, model):
     return "\n".join(rows) + "\n"
 
 
+def middle(rows):
+    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+
+
 def measure(postgres, options):
     subprocess.run([str(GATEWAY), "schema", "install", "--postgres", postgres.conninfo], check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    results = {}
+    results, seconds = {"costs": []}, options.seconds or 4
     for number in range(options.runs):
+        print(f"run {number + 1} of {options.runs}: streams and deliveries", file=sys.stderr, flush=True)
+        results["costs"].append(costs(postgres, seconds))
         for name, kind in (("live", LiveGateway), ("durable", DurableOne)):
             for count in COUNTS:
                 print(f"run {number + 1} of {options.runs}: {name}, {count} gateways", file=sys.stderr, flush=True)
-                row = through(kind, postgres, count, options.seconds or 4)
-                results.setdefault(name, {}).setdefault(count, []).append(row)
+                results.setdefault(name, {}).setdefault(count, []).append(through(kind, postgres, count, seconds))
                 RESULTS.write_text(json.dumps(results, indent=1))
-    print(f"{len(CPUS)} processors for the load, the gateways and PostgreSQL; {2 * CONNECTIONS} connections that POST, spread "
+    found = middle(results["costs"])
+    print("| what one gateway needs | |\n|---|---|")
+    for key, words in (("bytes_per_stream", "an idle stream, resident bytes"),
+                       ("kernel_bytes_per_stream", "its socket, bytes of the kernel"),
+                       ("open_us", "to open a stream, µs of processor"),
+                       ("delivery_many_us", "a delivery, 10,000 streams get each event, µs"),
+                       ("delivery_us", "1,000 streams, µs"), ("delivery_few_us", "10 streams, µs")):
+        print(f"| {words} | {found[key]:,.{0 if 'bytes' in key else 2}f} |")
+    print(f"\n{len(CPUS)} processors for the load, the gateways and PostgreSQL; {2 * CONNECTIONS} connections that POST, spread "
           "over the gateways, each of which LISTENs to what is published.\n")
+    models = {}
     for name, title in (("live", "Live events: POST, pg_notify"), ("durable", "Durable events: POST, the log")):
-        medians = {count: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-                   for count, rows in results[name].items()}
-        print(table(title, medians, Model(medians)))
+        medians = {count: middle(rows) for count, rows in results[name].items()}
+        models[name] = Model(medians)
+        print(table(title, medians, models[name]))
+    print(sizes(models["live"], found))

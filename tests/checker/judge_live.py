@@ -36,6 +36,7 @@ class LiveJudge:
         self.readers = {}
         self.gateways = {}  # of each LISTEN session
         self.processes = {}  # the same, and which of the gateway's processes
+        self.heard = {}  # when anybody first heard of it
 
     def judge(self):
         self.look_at_all()
@@ -50,9 +51,9 @@ class LiveJudge:
         for name, one in self.told.items():
             self.look_at(name, one, seen, open_at)
         processes = collections.defaultdict(list)
-        for epoch, pairs in seen.items():
+        for epoch in seen:
             gateway = self.gateways[epoch]
-            self.processes[epoch] = gateway, self.process_of(gateway, min(pairs)[0])
+            self.processes[epoch] = gateway, self.process_of(gateway, self.heard[epoch])
             processes[self.processes[epoch]].append(epoch)
         for epochs in processes.values():
             greatest, times, heads = 0, [], []
@@ -72,6 +73,7 @@ class LiveJudge:
                 if epoch is None:
                     continue
                 self.gateways.setdefault(epoch, gateway)
+                self.heard[epoch] = min(row[1], self.heard.get(epoch, row[1]))
                 seen[epoch].add((self.rows[channel, publisher].get(number, (0, None))[0], place))
                 if row[0] == "row":
                     continue  # its place is where live events go on: many rows may come in between

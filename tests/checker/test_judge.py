@@ -313,6 +313,18 @@ def test_live_good_ones():
     assert story.gap("failover", f"{ONE}-2", f"{OTHER}-3", 3.5, ("d", "l")).told(OTHER, 4, 5).offences() == set()
 
 
+def test_live_events_come_again_from_another_process_only():
+    """What the one before an upgrade has delivered, the next one may still be told by PostgreSQL, however long before
+    the upgrade it was sent."""
+    story = LiveStory().open(0, ONE).told(ONE, 1, 2, 3)
+    story.faults = [Fault(UPGRADED, 3.2, 3.5, True, 0)]
+    story.gap("reconnect", f"{ONE}-3", f"{OTHER}-2", 3.5)
+    story.record += [("event", 3.6, OTHER, 3, "l", 1, 3), ("event", 4.0, OTHER, 4, "l", 1, 4), ("event", 5.0, OTHER, 5, "l", 1, 5)]
+    assert story.offences() == set()
+    story.faults = [Fault("database crashed", 3.2, 3.5, True, None)]
+    assert story.offences() == {"duplicated"}
+
+
 def test_live_bad_ones():
     assert LiveStory().open(0, ONE).told(ONE, 1, 2, 4, 5).offences() == {"lost"}
     assert LiveStory().open(0, ONE).told(ONE, 1, 2, 2, 3, 4, 5).offences() == {"duplicated"}
