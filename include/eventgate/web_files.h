@@ -7,12 +7,17 @@
 
 #include <stddef.h>
 
+/* The bytes that are sent. */
+struct eg_web_body {
+    const char *etag; /* strong, with its quotes: of the file's SHA-256 and the coding */
+    const unsigned char *data;
+    size_t length; /* bytes */
+};
+
 struct eg_web_file {
     const char *path;       /* of its URL: "/eventgate.js" */
     const char *media_type; /* "text/javascript; charset=utf-8" */
-    const char *etag;       /* strong, with its quotes: of the content's SHA-256 */
-    const unsigned char *data;
-    size_t length; /* bytes */
+    struct eg_web_body plain, gzip;
 };
 
 extern const struct eg_web_file eg_web_files[];

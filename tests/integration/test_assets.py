@@ -1,5 +1,7 @@
 """The files that are compiled in, as browsers and tools are served them."""
 
+import gzip
+
 import pytest
 
 from kit.gateway import ROOT, Gateway
@@ -19,6 +21,10 @@ def guarded(postgres, secret_file):
                       "--allowed-origins", APP, "--allowed-hosts", "gateway.test").wait_ready()
     yield gateway
     assert gateway.stop() == 0
+
+
+def vary(answer):
+    return [value for name, value in answer.headers if name == "Vary"]
 
 
 def test_there_are_files():
@@ -53,6 +59,17 @@ def test_who_has_it_gets_no_body(gateway, target):
     assert gateway.get(target, If_None_Match="*").status == 304
 
 
+@each_file
+def test_gzip_for_those_who_want_it(gateway, target):
+    plain, packed = gateway.get(target), gateway.get(target, Accept_Encoding="deflate, gzip")
+    assert packed.header("content-encoding") == "gzip" and gzip.decompress(packed.body) == plain.body
+    assert len(packed.body) < len(plain.body) and int(packed.header("content-length")) == len(packed.body)
+    assert vary(plain) == vary(packed) == ["Accept-Encoding"] and packed.header("etag") != plain.header("etag")
+    etag = packed.header("etag")
+    assert gateway.get(target, Accept_Encoding="gzip", If_None_Match=etag).status == 304
+    assert gateway.get(target, If_None_Match=etag).body == plain.body, "other bytes than it has"
+
+
 def test_a_condition_may_stand_in_several_headers(gateway):
     etag = gateway.get("/openapi.json").header("etag")
     with Connection(gateway.address) as connection:
@@ -74,7 +91,7 @@ def test_pages_of_allowed_origins_may_import_it(guarded, target):
     answer = guarded.get(target, Origin=APP)
     etag = answer.header("etag")
     for answer in (answer, guarded.get(target, Origin=APP, If_None_Match=etag)):
-        assert answer.header("access-control-allow-origin") == APP and answer.header("vary") == "Origin"
+        assert answer.header("access-control-allow-origin") == APP and vary(answer) == ["Accept-Encoding", "Origin"]
     answer = guarded.get(target, Origin="https://evil.example")
     assert answer.status == 200 and answer.header("access-control-allow-origin") is None
 

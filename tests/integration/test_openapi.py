@@ -120,7 +120,7 @@ def test_values_of_parameters(plain, document):
 
 def test_headers_of_requests(document):
     text = "\n".join(path.read_text() for path in HTTP.glob("*.c"))
-    known = set(re.findall(r'eg_exchange_header(?:_count|_list)?\(exchange, "([A-Za-z-]+)"', text))
+    known = set(re.findall(r'(?:eg_exchange_header(?:_count|_list)?|joined)\(exchange, "([A-Za-z-]+)"', text))
     described = {name for method, path in document.operations() for kind, name in document.parameters(method, path)
                  if kind == "header"}
     assert known - OTHER_HEADERS == described
