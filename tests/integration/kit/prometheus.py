@@ -58,6 +58,11 @@ class Prometheus:
         """[{"labels": …, "annotations": …, "state": …}]"""
         return self._get("/api/v1/alerts")["alerts"]
 
+    def rules(self):
+        """{name: whether it could be evaluated: "ok", "err", or "unknown" before it was}"""
+        groups = self._get("/api/v1/rules")["groups"]
+        return {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
+
     def unscraped(self):
         """What it could not scrape: sentences."""
         targets = self._get("/api/v1/targets")["activeTargets"]
