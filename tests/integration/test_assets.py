@@ -44,6 +44,12 @@ def test_a_file_is_served_byte_for_byte(gateway, target):
     assert all(head.header(name) == answer.header(name) for name in ("content-length", "etag", "content-type"))
 
 
+def test_it_is_the_same_over_tls(tls_gateway):
+    with Connection(tls_gateway.address) as connection:
+        for _ in range(2):
+            assert connection.request("GET", "/openapi.json").response().body == FILES["/openapi.json"].read_bytes()
+
+
 @each_file
 def test_who_has_it_gets_no_body(gateway, target):
     etag = gateway.get(target).header("etag")

@@ -50,7 +50,7 @@ class Asking(Scenario):
     """Everything else that can be asked for."""
 
     TARGETS = {"/livez": 200, "/readyz": 200, "/healthz": 200, "/metrics": 200, "/channels": 200, "/sets": 200,
-               "/nothing": 404, "/channels/unknown/channel": 404, "/events": 400, "/channels/t/x?after=nonsense": 400,
+               "/openapi.json": 200, "/nothing": 404, "/channels/unknown/channel": 404, "/events": 400, "/channels/t/x?after=nonsense": 400,
                "/events?channel=t/*": 400}
 
     def act(self):
