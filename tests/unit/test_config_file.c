@@ -213,6 +213,7 @@ static void a_file_is_read_whole_and_named_in_errors(void **state)
     struct eg_config *config = calloc(1, sizeof(*config));
     int fd = mkstemp(name);
     (void)state;
+    config->references = 1;
     eg_buffer_add_string(&text, "[set a]\nlive = first");
     for (int i = 0; i < 20000; i++) /* several reads */
         eg_buffer_add_format(&text, ",\n  channel-%d", i);
@@ -233,6 +234,7 @@ static void a_file_without_end_is_refused(void **state)
 {
     struct eg_config *config = calloc(1, sizeof(*config));
     (void)state;
+    config->references = 1;
     assert_int_equal(eg_config_file_read(config, "/dev/zero", &error), -EINVAL);
     assert_told("/dev/zero: cannot be read: ");
     eg_config_free(config);
