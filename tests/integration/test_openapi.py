@@ -127,6 +127,7 @@ def test_headers_of_requests(document):
 
 
 def test_tokens(document):
+    """(Who needs one is told by the calls below: a 401 is described where there is one.)"""
     schemes = document.components["securitySchemes"]
     help_text = run("--help").stdout
     assert re.search(rf"--token-cookie(?s:.){{1,200}}{schemes['cookie']['name']}", help_text)
@@ -339,6 +340,8 @@ def test_every_operation_answers_as_it_is_described(plain, guarded, away, docume
             if call.problem and call.method != "HEAD":
                 assert answer.problem()[0] == call.problem, (call, answer)
             document.check(call.method, call.of, answer)
+            if call.body and call.status < 300:
+                document.check_request(call.method, call.of, call.headers.get("Content_Type", "text/*"), call.body)
     described = {(operation["operationId"], status) for operation in document.operations().values()
                  for status in operation["responses"] if status != "default"}
     assert described <= document.seen, described - document.seen

@@ -49,6 +49,11 @@ class Document:
         else:
             self._check_body(described, answer)
 
+    def check_request(self, method, path, media_type, body):
+        """Is this a body that the operation takes?"""
+        schema = self.paths[path][method.lower()]["requestBody"]["content"][media_type].get("schema", {})
+        self.validate(schema, json.loads(body) if media_type == "application/json" else body)
+
     def _check_headers(self, described, answer):
         headers = {name.lower(): self.resolve(header) for name, header in described["headers"].items()}
         for name, value in answer.headers:
