@@ -1,6 +1,5 @@
 """Clients as people use them: curl, the npm package `eventsource`, Chromium's EventSource."""
 
-import glob
 import json
 import os
 import subprocess
@@ -8,18 +7,11 @@ import threading
 
 import pytest
 
+from kit.chromium import chromium
 from kit.gateway import ROOT
 from kit.wait import DEADLINE, until
 
 PROGRAMS = os.environ.get("EVENTGATE_BROWSER_CLIENTS") or str(ROOT / "tests" / "browser")
-BROWSERS = ["/usr/lib/chromium/chromium", "/usr/bin/chromium", "/opt/google/chrome/chrome", "/usr/bin/google-chrome*"]
-
-
-def chromium():
-    found = [path for pattern in BROWSERS for path in glob.glob(pattern)]
-    if not found:
-        pytest.skip("no Chromium here: install the package chromium, or google-chrome-stable on Ubuntu")
-    return found[0]
 
 
 class Client:

@@ -9,7 +9,8 @@ from kit.http import Connection
 from kit.tokens import token
 
 APP = "https://app.example"
-FILES = {f"/{path.name}": path for path in (ROOT / "gateway/web").iterdir() if path.name.endswith((".js", ".json", ".css"))}
+FILES = {f"/{path.name}": path for path in (ROOT / "gateway/web").iterdir()
+         if path.name.endswith((".js", ".json", ".css")) and path.name != "package.json"}
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".json": "application/json"}
 each_file = pytest.mark.parametrize("target", sorted(FILES))
 
