@@ -83,7 +83,7 @@ def sources():
         path.stem for path in files}
 
 
-ASSETS = {f"/{name}" for name in ("openapi.json", "asyncapi.json", "eventgate.js") if (ROOT / "gateway/web" / name).exists()}
+ASSETS = {"/openapi.json", "/asyncapi.json", "/eventgate.js"}
 ROUTES = set(re.findall(r'\{"(/[a-z]+)", EG_ROUTE_', (ROOT / "gateway/http/request.c").read_text())) | ASSETS
 
 
