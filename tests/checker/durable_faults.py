@@ -9,7 +9,7 @@ import time
 import psycopg2
 
 from faults import Faults
-from judge import UPGRADED
+from judge import RELOADED, UPGRADED
 from kit.wait import until
 
 # Rows of a tail that is lost, and events that are acknowledged and delivered while something is held.
@@ -22,6 +22,7 @@ SEGMENT_BYTES = "1000000"
 class DurableFaults(Faults):
     ENDS_LISTEN = {"gateway killed": True, "backend ended": True, "failover": True, "network cut": True,
                    "retention": False, "backend killed": True, "gateway drained": True, "older dump reloaded": True, UPGRADED: True,
+                   RELOADED: False,
                    "clients reset": False, "database crashed": True, "network silent": True, "retention again": False}
 
     def __init__(self, world, seed, kinds=None):

@@ -9,7 +9,7 @@ import time
 
 import psycopg2
 
-from judge import UPGRADED, Fault
+from judge import RELOADED, UPGRADED, Fault
 from kit.wait import until
 
 
@@ -19,7 +19,8 @@ class Faults:
     # May a gap `reconnect` follow?
     ENDS_LISTEN = {"listen backend ended": True, "listen backend stopped": True, "publish backend ended": False,
                    "database restarted": True, "database crashed": True, "network cut": True, "network silent": True,
-                   "clients reset": False, "gateway killed": True, "gateway drained": True, UPGRADED: True}
+                   "clients reset": False, "gateway killed": True, "gateway drained": True, UPGRADED: True,
+                   RELOADED: False}
 
     def __init__(self, world, seed, kinds=None):
         self.world = world
@@ -116,3 +117,7 @@ class Faults:
         """Another process takes over; the old one ends when nobody has a connection to it any more."""
         code = self.world.gateways[self.one].upgrade().wait(60)
         assert code == 0, code
+
+    def configuration_reloaded(self):
+        """Another set comes or goes, and a set gets another live channel or loses it: nobody else may notice."""
+        self.world.reload(self.one)

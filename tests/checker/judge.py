@@ -6,8 +6,8 @@ import bisect
 import collections
 
 OFFENCES = ("lost", "duplicated", "unordered", "phantom", "false gaps", "refused", "unanswered")
-# A fault that no client may notice but by its stream's end.
-UPGRADED = "gateway upgraded"
+# What no client may notice but by its stream's end, or not at all.
+UPGRADED, RELOADED = "gateway upgraded", "configuration reloaded"
 SLACK_S = 10.0  # until everybody has heard of a fault's end, on a busy machine
 Offence = collections.namedtuple("Offence", "kind subscriber text")
 # What a subscriber brings home: the live names and the durable names and patterns that it asked for, and its record.
@@ -50,8 +50,8 @@ class Verdict:
 
 
 def look_at_answers(verdict, unanswered, told, faults):
-    """Without a fault, and in an upgrade, everybody gets a connection and an answer. `unanswered`: [(time, text)]."""
-    excuses = [(fault.begin, fault.end + SLACK_S) for fault in faults if fault.kind != UPGRADED]
+    """Without a fault, in an upgrade, and in a reload everybody gets a connection and an answer. `unanswered`: [(time, text)]."""
+    excuses = [(fault.begin, fault.end + SLACK_S) for fault in faults if fault.kind not in (UPGRADED, RELOADED)]
     rows = [("publisher", *row) for row in unanswered]
     rows += [(name, *row[1:]) for name, one in told.items() for row in one.record if row[0] == "unanswered"]
     for name, now, text in rows:

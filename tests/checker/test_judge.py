@@ -3,7 +3,7 @@
 import pytest
 
 from cursors import matches, parse
-from judge import UPGRADED, Fault, Told, Verdict, look_at_answers
+from judge import RELOADED, UPGRADED, Fault, Told, Verdict, look_at_answers
 from judge_durable import DurableJudge, Truth
 from judge_live import LiveJudge
 
@@ -250,7 +250,7 @@ def test_refused():
 
 
 @pytest.mark.parametrize("kind, at, expected", [("gateway drained", 6.0, 0), ("gateway drained", 30.0, 1),
-                                                 (UPGRADED, 6.0, 1), (None, 6.0, 1)])
+                                                 (UPGRADED, 6.0, 1), (RELOADED, 6.0, 1), (None, 6.0, 1)])
 def test_without_a_fault_and_in_an_upgrade_everybody_is_answered(kind, at, expected):
     faults = [Fault(kind, 5.0, 7.0)] if kind else []
     told = {"reader": Told((), ("a",), [("open", 1.0, "sse", None, 0), ("unanswered", at, "no connection")])}
@@ -331,6 +331,21 @@ def test_live_bad_ones():
     assert LiveStory().open(0, ONE).told(ONE, 1, 3, 2, 4, 5).offences() == {"unordered"}
     assert LiveStory().open(0, ONE).told(ONE, 1, 2, 3, 4, 5, 6).offences() == {"phantom"}
     assert LiveStory().open(0, ONE).told(ONE, 1, 2, 3).told(OTHER, 4, 5).offences() == {"lost"}
+
+
+def test_another_process_may_lag():
+    story = LiveStory().open(0, ONE).told(ONE, 1, 2, 3).open(1, OTHER, f"{TAG}.0~{ONE}-3", 3.5)
+    assert story.gap("reconnect", f"{ONE}-3", f"{OTHER}-2", 3.5).told(OTHER, 3, 4, 5).offences() == set()
+
+
+def test_what_was_not_answered_may_be_committed_late():
+    story = LiveStory().open(0, ONE)
+    story.published[1][1] = ("l", 2, 2.0, "perhaps", None)
+    for place, number in enumerate((1, 3, 2, 4, 5), 1):
+        story.record.append(("event", float(place), ONE, place, "l", 1, number))
+    assert story.offences() == set()
+    story.published[1][1] = ("l", 2, 2.0, "committed", None)
+    assert story.offences() == {"unordered"}
 
 
 def test_live_false_gaps():

@@ -3,6 +3,8 @@
 import contextlib
 import multiprocessing
 import pathlib
+import re
+import signal
 import socket
 import tempfile
 import time
@@ -13,6 +15,10 @@ from kit.postgres import Postgres
 from kit.proxy import Proxy
 from kit.wait import until
 from subscribers import Gauges, Signals
+
+# What a reload adds.
+MORE = "\n[set more]\n{conninfo}\nlive = more/*\n"
+EXTRA = ",extra"
 
 # Not forked: the proxies' connections are this process's alone, so that a cut is a cut.
 processes = multiprocessing.get_context("spawn")
@@ -65,6 +71,21 @@ class World:
         self.gateways[number] = Gateway("--config", str(configuration), listen="%s:%d" % self.addresses[number],
                                         binary=self.options.binary, variables=variables)
         self.gateways[number].wait_ready()
+
+    def reload(self, number):
+        """Adds what MORE says and a live channel to the first set that has some, or takes both away again."""
+        path = self.folder / f"{number}.conf"
+        text, gateway = path.read_text(), self.gateways[number]
+        conninfo = re.search(r"^postgres = .*$", text, re.MULTILINE)[0]
+        added = MORE.format(conninfo=conninfo)
+        if added in text:
+            text = text.replace(added, "").replace(EXTRA, "")
+        else:
+            text = re.sub(r"^(live = .*)$", rf"\1{EXTRA}", text, count=1, flags=re.MULTILINE) + added
+        path.write_text(text)
+        lines = len(gateway.log)
+        gateway.process.send_signal(signal.SIGHUP)
+        assert "not reloaded" not in gateway.wait_log_behind(lines, "configuration (not )?reloaded")
 
     def deliveries(self):
         return sum(gauges.deliveries.value for gauges in self.gauges)
