@@ -20,7 +20,7 @@ PAIRS = 3  # of connections, for two workers
 
 
 class Version:
-    """Of all that a reload changes together: key, certificate, and a setting."""
+    """Of all that a reload changes together: key, certificate, a setting, and a set that one of them has."""
 
     def __init__(self, folder, number):
         self.secret = bytes([64 + number]) * 64
@@ -28,6 +28,7 @@ class Version:
         self.file.write_bytes(self.secret)
         self.certificate = Certificate()
         self.retry_ms = 1000 * number
+        self.has_more = number == 2
 
     def lines(self):
         return [f"keys = HS256:{self.file}", f"tls_certificate = {self.certificate.certificate}",
@@ -42,7 +43,7 @@ class ReloadingWorld(World):
 
     def __init__(self, postgres, tally, folder):
         self.versions = [Version(folder, 1), Version(folder, 2)]
-        self.config = folder / "gateway.conf"
+        self.config, self.conninfo = folder / "gateway.conf", postgres.conninfo
         self.write(self.versions[0])
         trusted = self.versions[0].certificate
         context = trusted.context()
@@ -53,7 +54,8 @@ class ReloadingWorld(World):
         self.use(self.versions[0])
 
     def write(self, version):
-        self.config.write_text("\n".join(["[gateway]", *version.lines(), ""]))
+        more = ["[set more]", f"postgres = {self.conninfo}", "live = more/*", ""] if version.has_more else [""]
+        self.config.write_text("\n".join(["[gateway]", *version.lines(), *more]))
 
     def use(self, version):
         self.version = version
@@ -78,10 +80,12 @@ class ReloadingWorld(World):
     def _is_in_use(self, version):
         """By those that two connections come to: its certificate, its key and no other, and its setting."""
         other = self.versions[1 - self.versions.index(version)]
-        with Client(self.gateway) as one, Client(self.gateway) as two:
+        with Client(self.gateway) as one, Client(self.gateway) as two, Client(self.gateway) as three:
             one.request("GET", "/channels/listed/a", Connection=None, **version.rights())
             fits = [one.head().status == 200 and f"retry: {version.retry_ms}\n".encode() in one.chunk()]
             fits.append(two.request("GET", "/channels/listed/a?wait=0", **other.rights()).response().status == 401)
+            three.request("GET", "/channels/more/a?wait=0", **version.rights())
+            fits.append((three.response().status == 404) != version.has_more)
             return all(fits) and all(each.socket.getpeercert(binary_form=True) == version.certificate.der()
                                      for each in (one, two))
 
