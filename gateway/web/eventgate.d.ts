@@ -57,7 +57,7 @@ export interface GateOptions {
    * tabs may be of several. `false`: one for each EventGate.
    */
   shared?: boolean | string;
-  /** Keep the cursors in `storage`, and go on there after a reload; a string: under this name. */
+  /** Keep the cursors of what `on` has handled in `storage`, and go on there after a reload; a string: under this name. */
   resume?: boolean | string;
   /** Where (sessionStorage). */
   storage?: Pick<Storage, "getItem" | "setItem">;

@@ -17,6 +17,7 @@ const VERSION = "0.1.0"; // tabs share a stream with those of the same version
 const FIRST_CURSOR_MS = 5000; // a stream that has brought no cursor by then may be held back by a proxy
 const SILENCE_MS = 50000; // three heartbeats and a little
 const LONGEST_WAIT_MS = 60000;
+const POLLING_MS = 600000; // after so long with long-poll a stream is tried again
 const QUEUE = 10000; // events that an async iterator keeps for a slow reader
 
 /** What the gateway, or this client, has to say for good: `status` and the sentence of its problem. */
@@ -80,7 +81,7 @@ function matches(pattern, name) {
   return want.every((level, i) => level === "*" || level === have[i] || (open && i === want.length - 1));
 }
 
-/** Who can be told nothing else is told as of any error that nobody catches. */
+/** Tells an error that nobody has asked for, as any that isn't caught. */
 function report(error) {
   if (typeof reportError === "function") reportError(error);
   else queueMicrotask(() => { throw error; });
@@ -126,9 +127,11 @@ function retryAfterOf(response) {
 
 /** Server-sent events, as the HTML standard reads them; takes text in any pieces. */
 function makeParser(hear) {
-  let rest = "", data = [], kind = "", id = "";
-  return (text) => {
-    const lines = (rest + text).split(/\r\n|\n|\r(?!$)/);
+  let rest = "", data = [], kind = "", id = "", isHalf = false;
+  return (piece) => {
+    const text = isHalf && piece[0] === "\n" ? piece.slice(1) : piece; // the other half of a line's end
+    isHalf = text.endsWith("\r");
+    const lines = (rest + text).split(/\r\n|\n|\r/);
     rest = lines.pop() ?? "";
     for (const line of lines) {
       const colon = line.indexOf(":"), field = colon < 0 ? line : line.slice(0, colon);
@@ -210,6 +213,23 @@ async function readPoll(url, request, hear, signal) {
   hear({ kind: "cursor", id: answer.next });
 }
 
+async function post(url, request, channels, signal, timeout) {
+  const attempt = new AbortController();
+  const stop = () => attempt.abort(signal.reason);
+  const timer = setTimeout(() => attempt.abort(new Error("No answer came in time.")), timeout);
+  signal?.addEventListener("abort", stop, { once: true });
+  if (signal?.aborted) stop();
+  try {
+    const response = await fetch(url, { ...request, signal: attempt.signal });
+    if (!response.ok) throw await problemOf(response, channels);
+    const answer = await response.json();
+    return response.headers.get("Idempotency-Replayed") === "true" ? { ...answer, replayed: true } : answer;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
+  }
+}
+
 // --- lines -----------------------------------------------------------------------------------------------------------
 
 /**
@@ -227,6 +247,8 @@ class Line {
     this.parts = null; // what has been joined, until the gateway has accepted it
     this.joining = null; // the line that is being taken over
     this.isOpen = false;
+    this.isNear = cursor === "now"; // has it nothing old to read any more?
+    this.count = 0; // of its events
     this.failures = 0;
     this.retry = 3000;
     this.ended = new AbortController();
@@ -249,11 +271,11 @@ class Line {
     this.restart();
   }
 
-  /** Takes over the channels of a line that has come as far. */
+  /** Takes over what another line has: at once, if that only wants later events of the same channels. */
   absorb(other) {
     other.stop();
     for (const subscription of other.subscriptions) subscription.floor = combine(other.cursor, subscription.floor, Math.max);
-    if (other.channels.every((channel) => this.channels.includes(channel))) {
+    if (covers(other.cursor, this.cursor) && other.channels.every((channel) => this.channels.includes(channel))) {
       for (const subscription of other.subscriptions) this.#add(subscription);
     } else {
       this.joining = other;
@@ -281,6 +303,7 @@ class Line {
         error = reason;
       }
       this.isOpen = false;
+      if (!signal.aborted) this.isNear = false;
       if (brought) [this.failures, refreshed] = [0, false];
       if (signal.aborted) continue; // restarted, or stopped
       try {
@@ -289,7 +312,7 @@ class Line {
         error = reason;
       }
       if (signal.aborted) continue;
-      if (error?.status === 401 && this.hub.hasToken && !refreshed) {
+      if (error?.status === 401 && this.hub.config.hasToken && !refreshed) {
         try {
           await this.hub.refresh();
           refreshed = true;
@@ -311,33 +334,35 @@ class Line {
 
   /** Reads by the transport that gets through. */
   async #read(hear, signal) {
-    let transport = this.hub.transport;
-    while (transport === "poll" && !signal.aborted) await this.#poll(hear, signal, this.first ? 25 : 0);
-    if (signal.aborted) return;
-    const probe = new AbortController();
-    const first = new AbortController();
-    const timer = sleep(this.hub.config.streamTimeout, first.signal).then(async () => {
-      if (first.signal.aborted || signal.aborted || this.hub.config.transport !== "auto") return;
-      // Does a short answer get through where a stream doesn't?
-      await this.#poll(() => {}, probe.signal, 0);
-      if (first.signal.aborted || signal.aborted) return;
-      this.hub.transport = "poll";
-      this.restart();
-    }).catch(() => {});
-    const begun = (message) => {
-      if (message.kind === "cursor" || message.kind === "message") { first.abort(); probe.abort(); }
-      if (!signal.aborted) hear(message);
-    };
-    const request = await this.hub.request(this.channels);
+    while (this.hub.transport === "poll" && !signal.aborted) await this.#poll(hear, signal, this.isOpen ? 25 : 0);
+    const begun = new AbortController();
+    const probe = this.#probe(begun.signal);
     try {
+      const request = await this.hub.request(this.channels);
       if (signal.aborted) return;
-      const read = transport === "eventsource" ? readEventSource : readFetch;
-      await read(this.#url(), request, begun, signal);
+      const read = this.hub.transport === "eventsource" ? readEventSource : readFetch;
+      await read(this.#url(), request, (message) => {
+        if (message.kind === "cursor") begun.abort();
+        if (!signal.aborted) hear(message);
+      }, signal);
     } finally {
-      first.abort();
-      probe.abort();
-      await timer;
+      begun.abort();
+      await probe;
     }
+  }
+
+  /** Where a stream has brought no cursor in time, but a short answer gets through, a proxy holds the stream back. */
+  async #probe(begun) {
+    await sleep(this.hub.config.streamTimeout, begun);
+    if (begun.aborted || this.hub.config.transport !== "auto") return;
+    try {
+      await this.#poll(() => {}, begun, 0);
+    } catch {
+      return; // it isn't the stream
+    }
+    if (begun.aborted) return;
+    this.hub.pollUntil = Date.now() + POLLING_MS;
+    this.restart();
   }
 
   async #poll(hear, signal, wait) {
@@ -366,6 +391,7 @@ class Line {
       }
     }
     this.joining = null;
+    this.isOpen = false;
     this.parts = [this.channels, other.channels];
     for (const subscription of this.subscriptions) subscription.floor = combine(this.cursor, subscription.floor, Math.max);
     for (const subscription of other.subscriptions) this.#add(subscription);
@@ -382,13 +408,14 @@ class Line {
   }
 
   #lost() {
-    this.isOpen = false;
+    this.isOpen = this.isNear = false;
     this.hub.tell(this, { state: "waiting", wait: this.retry, reason: "The stream has ended." });
   }
 
   #event(event, id) {
     const to = [...this.subscriptions].filter(({ channel, floor }) => matches(channel, event.channel) &&
       !covers(floor, event.id));
+    this.count++;
     if (id) this.cursor = id; // an answer of a long-poll has one cursor, at its end
     this.hub.deliver(to, { event }, id);
     if (id && this.isOpen) this.hub.meet(this);
@@ -405,11 +432,23 @@ class Line {
     this.cursor = id;
     if (!this.isOpen) {
       this.isOpen = true;
-      this.first ??= id;
+      if (!comparable(this.first, id)) this.first = id;
       this.parts = null;
       this.hub.tell(this, { state: "open" });
+      if (!this.isNear) this.#settle(this.attempt.signal);
     }
     this.hub.deliver([...this.subscriptions], {}, id);
+    this.hub.meet(this);
+  }
+
+  /** After half a second without an event there is nothing old left. */
+  async #settle(signal) {
+    while (this.isOpen && !this.isNear && !signal.aborted) {
+      const before = this.count;
+      await sleep(500, signal);
+      if (!this.isOpen || signal.aborted) return;
+      this.isNear ||= before === this.count;
+    }
     this.hub.meet(this);
   }
 
@@ -419,7 +458,7 @@ class Line {
     const channels = this.channels;
     const [mine, others] = this.parts ??
       [channels.slice(0, channels.length / 2), channels.slice(channels.length / 2)];
-    if (channels.length < 2 || (error.status === 401 && this.hub.hasToken)) {
+    if (channels.length < 2 || (error.status === 401 && this.hub.config.hasToken)) {
       this.hub.fail([...this.subscriptions], error);
       return;
     }
@@ -438,20 +477,26 @@ class Line {
 
 /** Holds the lines of all who share them. Those are its ports: each has a `send`, and calls receive(). */
 class Hub {
-  constructor(config) {
+  constructor(config, signal = undefined) {
     this.config = config;
-    this.hasToken = config.hasToken;
     this.ports = new Map();
     this.lines = [];
-    this.transport = config.transport !== "auto" ? config.transport
-      : !config.hasToken && typeof EventSource === "function" ? "eventsource" : "fetch";
+    this.pollUntil = 0;
     this.token = null;
     this.refreshing = null;
     this.asked = new Map();
     this.questions = 0;
     this.timer = undefined;
     this.dirty = new Set(); // lines that have lost a channel
-    globalThis.addEventListener?.("online", () => this.lines.forEach((line) => line.restart()));
+    globalThis.addEventListener?.("online", () => this.lines.forEach((line) => line.restart()), { signal });
+    signal?.addEventListener("abort", () => [...this.ports.keys()].forEach((id) => this.detach(id)), { once: true });
+  }
+
+  get transport() {
+    const { transport, hasToken } = this.config;
+    if (transport !== "auto") return transport;
+    if (Date.now() < this.pollUntil) return "poll";
+    return !hasToken && typeof EventSource === "function" ? "eventsource" : "fetch";
   }
 
   attach(id, send) {
@@ -518,12 +563,15 @@ class Hub {
     this.lines = this.lines.filter((other) => other !== line);
   }
 
-  /** Joins two lines of one order once the younger has come as far as the elder. */
+  /** Joins two lines of one order when neither has old events to read, for which the other would have to wait. */
   meet(line) {
     for (const other of this.lines) {
       const [elder, younger] = this.lines.indexOf(other) < this.lines.indexOf(line) ? [other, line] : [line, other];
-      if (other === line || !elder.isOpen || !younger.isOpen || !comparable(elder.cursor, younger.cursor) ||
-        !covers(younger.cursor, elder.cursor) || younger.channels.some((channel) => elder.apart.has(channel))) continue;
+      if (other === line || elder.joining || !elder.isOpen || !younger.isOpen || !comparable(elder.cursor, younger.cursor) ||
+        younger.channels.some((channel) => elder.apart.has(channel))) continue;
+      if (elder.isNear && covers(younger.cursor, elder.cursor)) younger.isNear = true;
+      if (younger.isNear && covers(elder.cursor, younger.cursor)) elder.isNear = true;
+      if (!elder.isNear || !younger.isNear) continue;
       this.drop(younger);
       elder.absorb(younger);
       return;
@@ -560,7 +608,7 @@ class Hub {
 
   async request(channels) {
     const headers = {};
-    if (this.hasToken) headers.Authorization = `Bearer ${this.token ?? await this.refresh(false)}`;
+    if (this.config.hasToken) headers.Authorization = `Bearer ${this.token ?? await this.refresh(false)}`;
     return { headers, channels, credentials: this.config.credentials ? "include" : "same-origin" };
   }
 
@@ -668,7 +716,7 @@ export class EventGate {
   }
 
   once(channel, handler, options = {}) {
-    return this.on(channel, handler, { ...options, once: true });
+    return this.on(channel, handler, { ...options, once: true, isForgotten: true });
   }
 
   off(channel, handler = undefined) {
@@ -691,7 +739,7 @@ export class EventGate {
     const start = () => {
       full = false;
       taken = [channels].flat().map((channel, i) => this.#subscribe(channel, { ...options, signal: undefined, handler,
-        after: taken[i]?.place ?? options.after, onError: stop }));
+        after: taken[i]?.place ?? options.after ?? "now", isForgotten: true, onError: stop }));
     };
     const abort = () => stop(options.signal.reason);
     const closed = () => wake();
@@ -717,7 +765,7 @@ export class EventGate {
     if (this.#gone.signal.aborted) throw new Error("This EventGate is closed.");
     const one = { id: ++this.#count, channel, place: null, ...options };
     if (options.signal?.aborted) return one;
-    one.after ??= (one.once ? null : this.#places[channel]) ?? "now";
+    one.after ??= (one.isForgotten ? null : this.#places[channel]) ?? "now";
     options.signal?.addEventListener("abort", () => this.#end([one]), { once: true });
     this.#subscriptions.set(one.id, one);
     if (this.#waiting.push(one) === 1) queueMicrotask(() => this.#flush());
@@ -740,7 +788,7 @@ export class EventGate {
   #end(ended) {
     const ids = ended.filter((one) => this.#subscriptions.delete(one.id)).map((one) => one.id);
     for (const id of ids) this.#states.delete(id);
-    for (const { channel } of ended) delete this.#places[channel];
+    for (const { channel, isForgotten } of ended) if (!isForgotten) delete this.#places[channel];
     if (ids.length > 0) this.#send?.({ do: "end", ids });
     if (this.#options.resume && !this.#gone.signal.aborted) this.#saveSoon();
   }
@@ -841,7 +889,7 @@ export class EventGate {
   }
 
   #lead(hello) {
-    const hub = new Hub(hello.config);
+    const hub = new Hub(hello.config, this.#gone.signal);
     hub.attach(hello.id, (message) => this.#hear(message));
     this.#welcome((message) => hub.receive(hello.id, message));
     return hub;
@@ -938,11 +986,12 @@ export class EventGate {
 
   /** Sends until there is an answer. What may have been published is sent again only with the key that it had. */
   async #deliver(items, batch, { signal, timeout = 60000 }) {
-    const until = Date.now() + timeout;
+    const until = Date.now() + timeout, channels = items.map((item) => item.channel);
     for (let failures = 0, refreshed = false; ; failures++) {
       const keyed = items.every((item) => item.key !== undefined);
+      const [url, request] = await this.#request(items, batch);
       try {
-        return await this.#post(items, batch, signal, Math.max(1, Math.min(keyed ? 15000 : timeout, until - Date.now())));
+        return await post(url, request, channels, signal, Math.max(1, Math.min(keyed ? 15000 : timeout, until - Date.now())));
       } catch (error) {
         if (signal?.aborted) throw error;
         const isUnknown = !error.status || error.type === "outcome-unknown" || [500, 502, 504].includes(error.status);
@@ -954,7 +1003,7 @@ export class EventGate {
           for (const item of items) if (item.made) item.key = undefined; // live channels take none
         } else if (isUnknown && (!keyed || Date.now() + wait > until)) {
           throw new EventGateError({ status: error.status, type: "outcome-unknown",
-            detail: `It may or may not have been published: ${error.message}` }, items.map((item) => item.channel));
+            detail: `It may or may not have been published: ${error.message}` }, channels);
         } else if (error.isFinal || Date.now() + wait > until) {
           throw error;
         } else {
@@ -965,31 +1014,17 @@ export class EventGate {
     }
   }
 
-  async #post(items, batch, signal, timeout) {
-    const [{ channel, data, type, key }] = items.length > 0 ? items : [{}];
-    const url = new URL(batch ? "events" : `channels/${channel.split("/").map(encodeURIComponent).join("/")}`, this.#url);
+  async #request(items, batch) {
+    const [one] = items, { credentials, token } = this.#options;
+    const path = batch ? "events" : `channels/${one.channel.split("/").map(encodeURIComponent).join("/")}`;
+    const url = new URL(path, this.#url);
     const headers = { "Content-Type": "application/json" };
-    if (!batch && type !== undefined) url.searchParams.set("type", type);
-    if (!batch && key !== undefined) headers["Idempotency-Key"] = key;
-    if (this.#options.token !== undefined) headers.Authorization = `Bearer ${await this.#freshToken()}`;
-    const body = JSON.stringify(batch ? items.map((item) => ({ channel: item.channel, data: item.data ?? null,
-      type: item.type, key: item.key })) : data ?? null);
-    const attempt = new AbortController();
-    const stop = () => attempt.abort(signal?.reason);
-    const timer = setTimeout(() => attempt.abort(new Error("No answer came in time.")), timeout);
-    signal?.addEventListener("abort", stop, { once: true });
-    if (signal?.aborted) stop();
-    try {
-      const response = await fetch(url, { method: "POST", headers, body, signal: attempt.signal,
-        credentials: this.#options.credentials ? "include" : "same-origin" });
-      if (!response.ok) throw await problemOf(response, items.map((item) => item.channel));
-      const answer = await response.json();
-      if (response.headers.get("Idempotency-Replayed") === "true") answer.replayed = true;
-      return answer;
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", stop);
-    }
+    if (!batch && one.type !== undefined) url.searchParams.set("type", one.type);
+    if (!batch && one.key !== undefined) headers["Idempotency-Key"] = one.key;
+    if (token !== undefined) headers.Authorization = `Bearer ${await this.#freshToken()}`;
+    const body = JSON.stringify(batch ? items.map(({ channel, data = null, type, key }) => ({ channel, data, type, key }))
+      : one.data ?? null);
+    return [url, { method: "POST", headers, body, credentials: credentials ? "include" : "same-origin" }];
   }
 
   // --- places that outlive the page
@@ -1020,8 +1055,8 @@ export class EventGate {
     this.#saving = undefined;
     if (!this.#options.resume || this.#gone.signal.aborted) return;
     const places = {};
-    for (const { channel, place, once } of this.#subscriptions.values()) {
-      if (place && !once) places[channel] = combine(place, places[channel], Math.min);
+    for (const { channel, place, isForgotten } of this.#subscriptions.values()) {
+      if (place && !isForgotten) places[channel] = combine(place, places[channel], Math.min);
     }
     Object.assign(this.#places, places);
     try {

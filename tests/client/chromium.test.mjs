@@ -63,7 +63,16 @@ const heard = (page) => page.evaluate(() => window.heard);
 const data = async (page, channel) => (await heard(page)).events.filter(([name]) => name === channel).map(([, value]) => value);
 const publish = (page, channel, value) => page.evaluate((given) => window.gate.publish(...given), [channel, value]);
 const withoutWorker = () => { delete window.SharedWorker; };
-const withoutLocks = () => { Object.defineProperty(navigator, 'locks', { value: undefined }); };
+const withoutLocks = () => {
+  Object.defineProperty(navigator, 'locks', { value: undefined });
+  window.sources = 0;
+  window.EventSource = class extends EventSource {
+    constructor(...given) {
+      super(...given);
+      window.sources++;
+    }
+  };
+};
 
 async function expect(page, channel, values) {
   await until(async () => (await data(page, channel)).length >= values.length, `${values.length} events of ${channel}`);
@@ -109,6 +118,7 @@ test('8 tabs stay live over one connection', async () => {
 });
 
 for (const [how, end] of [
+  ['closes its gate', (page) => page.evaluate(() => window.gate.close())],
   ['is closed', (page) => page.close()],
   ['crashes', async (page) => {
     const session = await context.newCDPSession(page);
@@ -156,6 +166,7 @@ test('without locks each tab has a stream of its own', async () => {
   assert.equal(await stage.streams(), 2);
   await stage.notify(channel, '1');
   await Promise.all(pages.map((page) => expect(page, channel, [1])));
+  assert.equal(await pages[0].evaluate(() => window.sources), 1, 'by EventSource, since no header is needed');
 });
 
 test('a reload goes on at the stored cursor', async () => {
