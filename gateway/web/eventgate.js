@@ -22,7 +22,8 @@ const QUEUE = 10000; // events that an async iterator keeps for a slow reader
 
 /** What the gateway, or this client, has to say for good: `status` and the sentence of its problem. */
 export class EventGateError extends Error {
-    constructor(problem, channels = [], retryAfter = 0) {
+  /** `problem`: by RFC 9457. */
+  constructor(problem, channels = [], retryAfter = 0) {
     super(problem.detail || problem.title || `The gateway answered ${problem.status}.`);
     this.name = "EventGateError";
     this.status = problem.status ?? 0;
@@ -48,7 +49,8 @@ export class EventGateError extends Error {
 function parseCursor(text) {
   const found = /^(?:(?:([a-z0-9]+)\.)?(\d+)(?:~|$))?(?:([a-z2-7]{10})-(\d+))?$/.exec(text ?? "");
   if (!found || !text) return null;
-  return { tag: found[1] ?? "", position: Number(found[2] ?? -1), epoch: found[3] ?? "", place: Number(found[4] ?? -1) };
+  const [, tag = "", position = -1, epoch = "", place = -1] = found;
+  return { tag, position: Number(position), epoch, place: Number(place) };
 }
 
 /** Does `at` lie at or behind `id` in each half that `id` has? */
@@ -113,16 +115,10 @@ function waitOf(base, failures) {
 
 /** What an answer that isn't 2xx says; proxies answer in HTML. */
 async function problemOf(response, channels) {
-  let problem = { status: response.status, detail: `The answer was ${response.status} ${response.statusText}.` };
-  try {
-    problem = { ...problem, ...await response.json() };
-  } catch { /* the status says it */ }
-  return new EventGateError({ ...problem, status: response.status }, channels, retryAfterOf(response));
-}
-
-function retryAfterOf(response) {
-  const seconds = Number(response.headers.get("Retry-After") ?? "");
-  return seconds > 0 ? seconds * 1000 : 0;
+  const { status, statusText, headers } = response;
+  const problem = { detail: `The answer was ${status} ${statusText}.`, ...await response.json().catch(() => ({})) };
+  const seconds = Number(headers.get("Retry-After") ?? "");
+  return new EventGateError({ ...problem, status }, channels, seconds > 0 ? seconds * 1000 : 0);
 }
 
 /** Server-sent events, as the HTML standard reads them; takes text in any pieces. */
@@ -274,13 +270,18 @@ class Line {
   /** Takes over what another line has: at once, if that only wants later events of the same channels. */
   absorb(other) {
     other.stop();
-    for (const subscription of other.subscriptions) subscription.floor = combine(other.cursor, subscription.floor, Math.max);
+    other.#raiseFloors();
     if (covers(other.cursor, this.cursor) && other.channels.every((channel) => this.channels.includes(channel))) {
       for (const subscription of other.subscriptions) this.#add(subscription);
     } else {
       this.joining = other;
       this.restart();
     }
+  }
+
+  /** Each subscription has had what lies before this line's place, whatever line it is in from now on. */
+  #raiseFloors() {
+    for (const one of this.subscriptions) one.floor = combine(this.cursor, one.floor, Math.max);
   }
 
   #add(subscription) {
@@ -366,7 +367,8 @@ class Line {
   }
 
   async #poll(hear, signal, wait) {
-    await readPoll(this.#url({ format: "poll", wait, limit: 1000 }), await this.hub.request(this.channels), hear, signal);
+    const request = await this.hub.request(this.channels);
+    await readPoll(this.#url({ format: "poll", wait, limit: 1000 }), request, hear, signal);
   }
 
   #url(more = {}) {
@@ -393,7 +395,7 @@ class Line {
     this.joining = null;
     this.isOpen = false;
     this.parts = [this.channels, other.channels];
-    for (const subscription of this.subscriptions) subscription.floor = combine(this.cursor, subscription.floor, Math.max);
+    this.#raiseFloors();
     for (const subscription of other.subscriptions) this.#add(subscription);
     for (const channel of other.apart) this.apart.add(channel);
     this.cursor = combine(this.cursor, other.cursor, Math.min);
@@ -567,8 +569,8 @@ class Hub {
   meet(line) {
     for (const other of this.lines) {
       const [elder, younger] = this.lines.indexOf(other) < this.lines.indexOf(line) ? [other, line] : [line, other];
-      if (other === line || elder.joining || !elder.isOpen || !younger.isOpen || !comparable(elder.cursor, younger.cursor) ||
-        younger.channels.some((channel) => elder.apart.has(channel))) continue;
+      if (other === line || elder.joining || !elder.isOpen || !younger.isOpen ||
+        !comparable(elder.cursor, younger.cursor) || younger.channels.some((name) => elder.apart.has(name))) continue;
       if (elder.isNear && covers(younger.cursor, elder.cursor)) younger.isNear = true;
       if (younger.isNear && covers(elder.cursor, younger.cursor)) elder.isNear = true;
       if (!elder.isNear || !younger.isNear) continue;
@@ -681,7 +683,7 @@ function serve(hub, { id, key }, send) {
 export class EventGate {
   #url;
   #options;
-  #id = globalThis.crypto?.randomUUID?.() ?? String(Math.random());
+  #id = randomKey();
   #subscriptions = new Map();
   #waiting = [];
   #count = 0;
@@ -732,7 +734,7 @@ export class EventGate {
     const handler = (_, event) => {
       if (event === last) return; // by another of these patterns
       queue.push(last = event);
-      if (queue.length >= QUEUE && !full) queueMicrotask(() => this.#end(taken)); // and goes on there when it has been read
+      if (queue.length >= QUEUE && !full) queueMicrotask(() => this.#end(taken)); // goes on when it has been read
       full ||= queue.length >= QUEUE;
       wake();
     };
@@ -824,6 +826,7 @@ export class EventGate {
       this.#fail(new EventGateError(problem, [one.channel]), one.onError);
     }
     if (state) this.#states.set(one.id, state);
+    if (event && !place && one.place) one.place = combine(one.place, event.id, Math.max); // of a long-poll
     if (!place) return;
     one.place = place;
     if (!event && !gap && !one.isOpen) {
@@ -850,7 +853,8 @@ export class EventGate {
 
   #stateChanged({ wait, reason }) {
     const states = new Set(this.#states.values());
-    this.#setState(states.has("waiting") ? "waiting" : states.has("connecting") ? "connecting" : "open", { wait, reason });
+    const state = ["waiting", "connecting"].find((one) => states.has(one)) ?? "open";
+    this.#setState(state, { wait, reason });
   }
 
   #setState(state, detail = {}) {
@@ -878,7 +882,10 @@ export class EventGate {
 
   #whenGone() {
     const { signal } = this.#gone;
-    return new Promise((resolve) => (signal.aborted ? resolve() : signal.addEventListener("abort", resolve, { once: true })));
+    return new Promise((resolve) => {
+      if (signal.aborted) resolve();
+      else signal.addEventListener("abort", resolve, { once: true });
+    });
   }
 
   /** Whatever was subscribed to goes on at its places. */
@@ -991,7 +998,8 @@ export class EventGate {
       const keyed = items.every((item) => item.key !== undefined);
       const [url, request] = await this.#request(items, batch);
       try {
-        return await post(url, request, channels, signal, Math.max(1, Math.min(keyed ? 15000 : timeout, until - Date.now())));
+        const patience = Math.min(keyed ? 15000 : timeout, until - Date.now());
+        return await post(url, request, channels, signal, Math.max(1, patience));
       } catch (error) {
         if (signal?.aborted) throw error;
         const isUnknown = !error.status || error.type === "outcome-unknown" || [500, 502, 504].includes(error.status);
@@ -1022,8 +1030,8 @@ export class EventGate {
     if (!batch && one.type !== undefined) url.searchParams.set("type", one.type);
     if (!batch && one.key !== undefined) headers["Idempotency-Key"] = one.key;
     if (token !== undefined) headers.Authorization = `Bearer ${await this.#freshToken()}`;
-    const body = JSON.stringify(batch ? items.map(({ channel, data = null, type, key }) => ({ channel, data, type, key }))
-      : one.data ?? null);
+    const rows = items.map(({ channel, data = null, type, key }) => ({ channel, data, type, key }));
+    const body = JSON.stringify(batch ? rows : rows[0].data);
     return [url, { method: "POST", headers, body, credentials: credentials ? "include" : "same-origin" }];
   }
 
@@ -1068,9 +1076,8 @@ export class EventGate {
 }
 
 function randomKey() {
-  return globalThis.crypto?.randomUUID?.() ?? Array.from({ length: 4 }, () => Math.random().toString(36).slice(2)).join("");
+  const digits = () => Math.random().toString(36).slice(2);
+  return globalThis.crypto?.randomUUID?.() ?? digits() + digits() + digits(); // only secure pages have the former
 }
 
-if (typeof globalThis.SharedWorkerGlobalScope === "function" && globalThis instanceof globalThis.SharedWorkerGlobalScope) {
-  serveTabs(globalThis);
-}
+if (globalThis.SharedWorkerGlobalScope && globalThis instanceof globalThis.SharedWorkerGlobalScope) serveTabs(globalThis);

@@ -43,7 +43,9 @@ test('on, once, off, emit', async () => {
   const [all, first, none] = [[], [], []];
   const never = (data) => none.push(data);
   await new Promise((resolve) => {
-    made.once(channel, (data) => first.push(data)).on(channel, never).on(channel, (data, event) => all.push([data, event.channel]), { onOpen: resolve });
+    made.once(channel, (data) => first.push(data))
+      .on(channel, never)
+      .on(channel, (data, event) => all.push([data, event.channel]), { onOpen: resolve });
   });
   made.off(channel, never);
   assert.deepEqual(await made.emit(channel, { n: 1 }), { status: 202 });
@@ -268,8 +270,9 @@ test('an async iterator, with an AbortSignal', async () => {
   assert.deepEqual(got, numbers(1, 5));
   const stop = new AbortController();
   setTimeout(() => stop.abort(), 100);
-  await assert.rejects(async () => { for await (const event of made.events(channel, { signal: stop.signal })) got.push(event); }, { name: 'AbortError' });
-  await assert.rejects(async () => { for await (const event of made.events('elsewhere')) got.push(event); }, { status: 404 });
+  const readAll = async (...given) => { for await (const event of made.events(...given)) got.push(event); };
+  await assert.rejects(readAll(channel, { signal: stop.signal }), { name: 'AbortError' });
+  await assert.rejects(readAll('elsewhere'), { status: 404 });
   const seen = [], aborter = new AbortController();
   made.on(channel, (data) => seen.push(data), { signal: aborter.signal, after: 'earliest' });
   await until(() => seen.length === 5, () => seen);
@@ -323,9 +326,10 @@ async function pretend(t, answer) {
 
 test('a stream in single bytes, with all kinds of line ends and characters', async (t) => {
   const texts = ['plain', '\u2028 😀 ü', ' two spaces: and a colon'];
-  const lines = ['\ufeffretry: 1', '', 'event: cursor', 'id: 0~aaaaaaaaaa-1', 'data: {"cursor":"0~aaaaaaaaaa-1"}', '', ': a comment', ''];
-  texts.forEach((text, i) => lines.push('data: {"channel":"c",', `data:"id":"aaaaaaaaaa-${i + 2}","data":${JSON.stringify(text)}}`,
-    `id: 0~aaaaaaaaaa-${i + 2}`, ''));
+  const lines = ['\ufeffretry: 1', '', 'event: cursor', 'id: 0~aaaaaaaaaa-1', 'data: {"cursor":"0~aaaaaaaaaa-1"}', '',
+    ': a comment', ''];
+  texts.forEach((text, i) => lines.push('data: {"channel":"c",',
+    `data:"id":"aaaaaaaaaa-${i + 2}","data":${JSON.stringify(text)}}`, `id: 0~aaaaaaaaaa-${i + 2}`, ''));
   for (const end of ['\n', '\r\n', '\r']) {
     const url = await pretend(t, (_, answer) => {
       answer.writeHead(200, { 'Content-Type': 'text/event-stream' });

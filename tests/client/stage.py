@@ -31,8 +31,8 @@ class Stage:
         self.buffering = Buffering(self.addresses["open"])
 
     def _start(self, name, listen):
-        self.gateways[name] = Gateway("--postgres", self.postgres.conninfo, "--live", "listed/a,t/**", "--durable",
-                                      "d/**", "--retry", "100ms", "--workers", "2", *self.arguments[name], listen=listen)
+        self.gateways[name] = Gateway("--postgres", self.postgres.conninfo, "--live", "t/**", "--durable", "d/**",
+                                      "--retry", "100ms", "--workers", "2", *self.arguments[name], listen=listen)
 
     def urls(self):
         return {name: gateway.url for name, gateway in self.gateways.items()} | {
@@ -58,10 +58,12 @@ class Stage:
             self.postgres.sql("select eventgate.publish(%s, %s::json)", channel, payload)
 
     def flood(self, channel, count):
-        self.postgres.sql("select count(eventgate.publish(%s, n::text::json)) from generate_series(1, %s) n", channel, count)
+        self.postgres.sql("select count(eventgate.publish(%s, n::text::json)) from generate_series(1, %s) n",
+                          channel, count)
 
     def logged(self, channel):
-        return [data for (data,) in self.postgres.sql("select data::text from eventgate.log where channel = %s", channel)]
+        rows = self.postgres.sql("select data::text from eventgate.log where channel = %s", channel)
+        return [data for (data,) in rows]
 
     def streams(self, name="open"):
         gateway = self.gateways[name]
