@@ -126,7 +126,13 @@ test('channels come and go under traffic: nothing is lost, repeated, or told as 
   const [made, busy, kept] = [gate(), live(), durable()];
   const got = await subscribed(made, busy);
   let n = 0, isOver = false;
-  const traffic = (async () => { while (!isOver) await stage.notify(busy, ...texts(n + 1, n += 5)); })();
+  const joins = live(), joined = [];
+  const traffic = (async () => {
+    while (!isOver) {
+      const next = texts(n + 1, n += 5);
+      await Promise.all([stage.notify(busy, ...next), stage.notify(joins, ...next)]);
+    }
+  })();
   const logged = [], fromNow = [];
   await stage.log(kept, ...texts(1, 50));
   made.on(kept, (data) => logged.push(data), { after: 'earliest' });
@@ -135,16 +141,35 @@ test('channels come and go under traffic: nothing is lost, repeated, or told as 
     await stage.notify(channel, 'first');
     await until(() => mine.length === 1, 'the new channel is live from its onOpen on');
     fromNow.push(...mine);
+    if (i === 1) made.on(joins, (data) => joined.push(data));
     if (i % 2) made.off(channel);
   }
   await stage.log(kept, ...texts(51, 60));
   await until(async () => await stage.streams() === 1, 'one stream');
   isOver = true;
   await traffic;
-  await until(() => got.length === n && logged.length === 60, () => [got.length, n, logged.length]);
+  await until(() => got.length === n && logged.length === 60 && joined.at(-1) === n, () => [got.length, n, logged.length]);
+  assert.deepEqual(joined, numbers(joined[0], n));
   assert.deepEqual(got, numbers(1, n));
   assert.deepEqual(logged, numbers(1, 60));
   assert.deepEqual([fromNow, made.heard.gaps, made.heard.errors], [Array(4).fill('first'), [], []]);
+});
+
+test('a channel that joins a stream that is idle is told no gap', async () => {
+  const [made, first, second, other] = [gate(), live(), live(), live()];
+  const got = [await subscribed(made, first)];
+  const stranger = gate();
+  await subscribed(stranger, other);
+  await stage.notify(other, ...texts(1, 5));
+  for (const channel of [second, live()]) {
+    got.push(await subscribed(made, channel));
+    await until(async () => await stage.streams() === 2, 'one stream each');
+    await stage.notify(other, ...texts(1, 5));
+  }
+  await stage.notify(first, '1');
+  await stage.notify(second, '2');
+  await until(() => got.flat().length === 2, () => got);
+  assert.deepEqual([got, made.heard.gaps], [[[1], [2], []], []]);
 });
 
 test('`now` is now: what was before is not told to whoever comes later to the same channel', async () => {
@@ -213,6 +238,7 @@ test('a token is asked for before it ends and when it is refused; nothing is mis
   }
   await until(() => events.length === 10, () => events);
   assert.deepEqual([events, made.heard.errors], [numbers(1, 10), []]);
+  assert.ok(!made.heard.states.some(([state]) => state === 'waiting'), 'never without a stream');
   assert.ok(asked.length >= 3 && asked.length <= 6 && asked[0] === false && asked[1] === true, JSON.stringify(asked));
 });
 
