@@ -17,10 +17,11 @@ each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path
 NO_METRICS = {"eventgate_publish", "eventgate_read", "eventgate_gateway", "eventgate_admin", "eventgate_watch",
               "eventgate_token"}
 # Flags of other programs, and of commands of ours.
-OTHER_FLAGS = {"--build", "--cacert", "--check-config", "--component", "--config", "--connects", "--data-binary",
-               "--disable-triggers", "--faults", "--from-file", "--from-literal", "--help", "--install",
-               "--isolation", "--long", "--now", "--offline", "--plots", "--prefix", "--reference", "--runs",
-               "--sabotage", "--seconds", "--set", "--target", "--version", "--yes"}
+OTHER_FLAGS = {"--build", "--cacert", "--check-config", "--component", "--config", "--connects",
+               "--data-binary", "--disable-triggers", "--faults", "--from-file", "--from-literal", "--help",
+               "--install", "--isolation", "--kill-whom", "--long", "--now", "--offline", "--plots", "--prefix",
+               "--reference", "--runs", "--sabotage", "--seconds", "--set", "--signal", "--target", "--version",
+               "--yes"}
 OTHER_PATHS = {"/usr", "/etc", "/run", "/proc", "/dev", "/var", "/tmp", "/lib", "/events-api", "/64", "/32", "/8"}
 
 

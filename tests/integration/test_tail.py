@@ -21,13 +21,18 @@ from kit.tokens import token
 from kit.wait import DEADLINE, until
 
 
+def interruptible():
+    """Where tests run in the background, SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Tail:
     """A running tail, what it prints read as it comes."""
 
     def __init__(self, *arguments, url=None, stdout=subprocess.PIPE, **variables):
         where = ("--url", url) if url else ()
         self.process = subprocess.Popen([BINARY, "tail", *arguments, *where], stdin=subprocess.DEVNULL, stdout=stdout,
-                                        stderr=subprocess.PIPE, env=environment(**variables))
+                                        stderr=subprocess.PIPE, env=environment(**variables), preexec_fn=interruptible)
         self.out, self.err = [], []
         self.readers = [threading.Thread(target=self._read, args=(pipe, lines), daemon=True)
                         for pipe, lines in ((self.process.stdout, self.out), (self.process.stderr, self.err)) if pipe]
