@@ -1,14 +1,14 @@
-"""What gateways on one database cost each other: POSTs through 1 to 20 of them, and a model of it that is made of the
-first and has to foretell the rest."""
+"""What streams, deliveries and events cost, and gateways on one database each other: POSTs through 1 to 20 of them, and a
+model of it that is made of the first and has to foretell the rest."""
 
 import concurrent.futures
 import contextlib
 import json
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
-import time
 
 from durable import CONNECTIONS, DurableGateway, scheduled
 from servers import BUILD, CPUS, GATEWAY, LOAD, EventGateway, hold_idle, load
@@ -16,6 +16,8 @@ from works import PAYLOAD
 
 COUNTS = (1, 2, 5, 10, 20)
 LEARNED = 5  # the model is made of what is measured with up to so many gateways
+WARM_UP_S = 1
+COSTS = {"gateways_us": "gateways, µs", "postgres_us": "PostgreSQL, µs", "load_us": "load, µs"}
 RESULTS = BUILD / "capacity.json"
 
 
@@ -41,58 +43,63 @@ def processes_of(postgres):
 def postgres_seconds(postgres):
     total = 0.0
     for pid in processes_of(postgres):
-        with contextlib.suppress(FileNotFoundError):  # autovacuum's come and go
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # autovacuum's come and go
             total += scheduled(pathlib.Path(f"/proc/{pid}"))
     return total
 
 
 def post(gateway, connections, seconds):
-    """POSTs through one gateway; returns how many there were in how long."""
+    """POSTs through one gateway; returns how many there were a second."""
     command = [str(LOAD), "post", "--channels", "1", "--channel", "bench/%u", "--server", gateway.post_at(),
-               "--connections", str(connections), "--payload", str(PAYLOAD), "--seconds", str(seconds)]
+               "--connections", str(connections), "--payload", str(PAYLOAD), "--seconds", str(seconds), "--warm-up",
+               str(WARM_UP_S)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)["posts_per_s"]
+
+
+def spent(gateways, postgres):
+    """Seconds of processor time so far, by who spent them."""
+    load = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"gateways_us": sum(gateway.cpu_seconds() for gateway in gateways), "postgres_us": postgres_seconds(postgres),
+            "load_us": load.ru_utime + load.ru_stime}
 
 
 def through(kind, postgres, count, seconds):
     """Through `count` gateways at once, with the same number of connections in all, as far as that goes."""
     with contextlib.ExitStack() as stack:
         gateways = [stack.enter_context(kind(postgres)) for _ in range(count)]
-        before = [gateway.cpu_seconds() for gateway in gateways], postgres_seconds(postgres), time.monotonic()
+        before = spent(gateways, postgres)
         with concurrent.futures.ThreadPoolExecutor(count) as pool:
             rates = list(pool.map(lambda gateway: post(gateway, max(1, 2 * CONNECTIONS // count), seconds), gateways))
-        elapsed = time.monotonic() - before[2]
-        spent = sum(gateway.cpu_seconds() for gateway in gateways) - sum(before[0])
-        events = sum(rates) * seconds
-        return {"rate": sum(rates), "gateways_us": spent / events * 1e6,
-                "postgres_us": (postgres_seconds(postgres) - before[1]) / events * 1e6, "elapsed_s": elapsed}
-
-
-def line(points):
-    """The straight line through points, by least squares: what there is anyhow, and what each gateway adds."""
-    xs, ys = zip(*points)
-    middle_x, middle_y = statistics.mean(xs), statistics.mean(ys)
-    slope = sum((x - middle_x) * (y - middle_y) for x, y in points) / sum((x - middle_x) ** 2 for x in xs)
-    return middle_y - slope * middle_x, slope
+        after = spent(gateways, postgres)
+    events = sum(rates) * (seconds + WARM_UP_S)
+    return {"rate": sum(rates)} | {key: (after[key] - before[key]) / events * 1e6 for key in COSTS}
 
 
 class Model:
-    """An event's time is a straight line over the number of gateways: each of them has a session that is woken, and
-    reads it. That holds for the rate's reciprocal and for processor time, which is what the rate is limited by here."""
+    """Processor time of an event, which is what limits the rate where all share a machine: a + b * gateways + c *
+    gateways^2. Each gateway reads each event; and each transaction wakes each gateway, while the transactions have the fewer
+    events the more gateways the same clients are spread over."""
 
     def __init__(self, medians):
         learned = [count for count in medians if count <= LEARNED]
-        self.lines = {key: line([(count, self.time(medians[count], key)) for count in learned])
-                      for key in ("rate", "gateways_us", "postgres_us")}
+        self.curves = {key: self.through([(count, medians[count][key]) for count in learned]) for key in COSTS}
+        self.curves["load_us"] = statistics.mean(medians[count]["load_us"] for count in learned), 0, 0
 
     @staticmethod
-    def time(row, key):
-        return 1e6 / row[key] if key == "rate" else row[key]
+    def through(points):
+        """The parabola through three points."""
+        (x0, y0), (x1, y1), (x2, y2) = points
+        first, second = (y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1)
+        c = (second - first) / (x2 - x0)
+        b = first - c * (x0 + x1)
+        return y0 - b * x0 - c * x0 * x0, b, c
 
     def tell(self, key, count):
-        base, each = self.lines[key]
-        value = base + each * count
-        return 1e6 / value if key == "rate" else value
+        if key == "rate":
+            return len(CPUS) * 1e6 / sum(self.tell(cost, count) for cost in COSTS)
+        a, b, c = self.curves[key]
+        return a + b * count + c * count * count
 
 
 # --- what one gateway needs
@@ -139,29 +146,31 @@ def open_us(postgres):
 def sizes(live, found):
     """A table for installations: what the costs and the model come to."""
     rows = ["| streams | gateways | events/s | streams that get each | memory of a gateway and of its kernel, MiB | "
-            "gateways, cores in all | PostgreSQL, cores | events/s at most |", "|---" * 8 + "|"]
+            "gateways, cores in all | PostgreSQL, cores |", "|---" * 7 + "|"]
     for streams, gateways, events, reached in ((10_000, 1, 1000, 10), (100_000, 10, 1000, 100), (1_000_000, 10, 1000, 1000),
                                                (1_000_000, 50, 1000, 1000)):
         memory = streams / gateways * (found["bytes_per_stream"] + found["kernel_bytes_per_stream"]) / 2**20
         cost = found["delivery_us"] if reached / gateways >= 100 else found["delivery_few_us"]
         cores = (events * reached * cost + events * live.tell("gateways_us", gateways)) / 1e6
         rows.append(f"| {streams:,} | {gateways} | {events:,} | {reached:,} | {memory:,.0f} | {cores:.2f} | "
-                    f"{events * live.tell('postgres_us', gateways) / 1e6:.2f} | {live.tell('rate', gateways):,.0f} |")
+                    f"{events * live.tell('postgres_us', gateways) / 1e6:.2f} |")
     return "\n".join(rows) + "\n"
 
 
 def table(title, medians, model):
-    rows = [f"**{title}**", "",
-            "| gateways | events/s | foretold | gateways, µs of processor an event | foretold | PostgreSQL, µs | foretold |",
-            "|---|---|---|---|---|---|---|"]
+    keys = {"rate": "events/s"} | COSTS
+    rows = [f"**{title}**", "", "| gateways | " + " | ".join(f"{words} | foretold" for words in keys.values()) + " |",
+            "|---" * (1 + 2 * len(keys)) + "|"]
     for count, row in medians.items():
         cells = [str(count)]
-        for key, digits in (("rate", 0), ("gateways_us", 1), ("postgres_us", 1)):
-            told = "(learned)" if count <= LEARNED else f"{model.tell(key, count):,.{digits}f}"
-            cells += [f"{row[key]:,.{digits}f}", told]
+        for key in keys:
+            digits = 0 if key == "rate" else 1
+            learned = count <= LEARNED and key != "rate"
+            cells += [f"{row[key]:,.{digits}f}", "learned" if learned else f"{model.tell(key, count):,.{digits}f}"]
         rows.append("| " + " | ".join(cells) + " |")
-    for key, words in (("rate", "time of an event, µs"), ("gateways_us", "gateways, µs"), ("postgres_us", "PostgreSQL, µs")):
-        rows.append(f"\n{words}: {model.lines[key][0]:.1f} + {model.lines[key][1]:.2f} × gateways")
+    for key in ("gateways_us", "postgres_us"):
+        (a, b, c), words = model.curves[key], COSTS[key]
+        rows.append(f"\n{words}: {a:.1f} + {b:.2f} × gateways + {c:.3f} × gateways²")
     return "\n".join(rows) + "\n"
 
 
