@@ -117,8 +117,10 @@ static void use(struct eg_gateway *gateway)
     eg_places_apply(gateway);
     if (tls)
         use_certificate(gateway, tls);
-    if (has_keys && eg_places_read_revocations(gateway) != 0)
-        eg_log(EG_LOG_ERROR, "no memory for reading revocations");
+    bool unread = has_keys && eg_places_read_revocations(gateway) != 0;
+    eg_revocations_miss(gateway->shared.revocations, unread);
+    if (unread)
+        eg_log(EG_LOG_ERROR, "no memory for reading revocations: no token is taken until another SIGHUP");
     eg_log(EG_LOG_INFO, "configuration reloaded", EG_LOG_INT("keys", keys));
 }
 

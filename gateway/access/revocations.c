@@ -33,6 +33,7 @@ struct eg_revocations {
     struct database *databases; /* guarded by lock, like all below */
     int count;
     atomic_uint awaited; /* databases that have not been read yet */
+    atomic_bool unread;  /* one that cannot be read at all */
 };
 
 static void free_all(struct revocation *revocations)
@@ -87,7 +88,13 @@ int eg_revocations_expect(struct eg_revocations *revocations, bool awaited)
 
 bool eg_revocations_known(const struct eg_revocations *revocations)
 {
-    return atomic_load_explicit(&revocations->awaited, memory_order_acquire) == 0;
+    return atomic_load_explicit(&revocations->awaited, memory_order_acquire) == 0 &&
+           !atomic_load_explicit(&revocations->unread, memory_order_acquire);
+}
+
+void eg_revocations_miss(struct eg_revocations *revocations, bool unread)
+{
+    atomic_store_explicit(&revocations->unread, unread, memory_order_release);
 }
 
 void eg_revocations_begin(struct eg_revocations *revocations, int number)

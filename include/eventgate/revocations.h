@@ -26,8 +26,10 @@ void eg_revocations_free(struct eg_revocations *revocations);
 int eg_revocations_expect(struct eg_revocations *revocations, bool awaited) EG_MUST_CHECK;
 /* It is read no more, and what it has revoked no longer is. */
 void eg_revocations_forget(struct eg_revocations *revocations, int database);
-/* Has each been read whole at least once? */
+/* Has each been read whole at least once, and is there none that should be read and isn't? */
 bool eg_revocations_known(const struct eg_revocations *revocations);
+/* Says whether there is one: for lack of memory. */
+void eg_revocations_miss(struct eg_revocations *revocations, bool unread);
 
 /*
  * Reading a database whole: what is set between the two takes the place of all that was known of it, at the end and at

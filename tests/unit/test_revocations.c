@@ -142,6 +142,16 @@ static void each_database_counts(void **state)
     assert_false(has("alice", 9));
 }
 
+static void is_not_known_while_one_cannot_be_read(void **state)
+{
+    (void)state;
+    assert_true(eg_revocations_known(revocations));
+    eg_revocations_miss(revocations, true);
+    assert_false(eg_revocations_known(revocations));
+    eg_revocations_miss(revocations, false);
+    assert_true(eg_revocations_known(revocations));
+}
+
 static void is_known_when_all_databases_have_been_read(void **state)
 {
     int first, second;
@@ -239,6 +249,7 @@ int main(void)
                                         close_revocations),
         cmocka_unit_test_setup_teardown(each_database_counts, open_revocations, close_revocations),
         cmocka_unit_test(is_known_when_all_databases_have_been_read),
+        cmocka_unit_test_setup_teardown(is_not_known_while_one_cannot_be_read, open_revocations, close_revocations),
         cmocka_unit_test_setup_teardown(has_a_limit, open_revocations, close_revocations),
         cmocka_unit_test_setup_teardown(a_database_that_is_forgotten_revokes_nothing, open_revocations,
                                         close_revocations),
