@@ -157,7 +157,7 @@ class Stalled(Gateway):
         self.go_on = threading.Event()
         for line in self.process.stderr:
             self.log.append(line.decode("utf-8", "replace").rstrip("\n"))
-            if "listening" in self.log[-1]:
+            if "listening address=" in self.log[-1]:
                 break
         self.go_on.wait()
         super()._read_log()
@@ -184,7 +184,7 @@ class Unread(Gateway):
     def _read_log(self):
         for line in self.process.stderr:
             self.log.append(line.decode("utf-8", "replace").rstrip("\n"))
-            if "listening" in self.log[-1]:
+            if "listening address=" in self.log[-1]:
                 break
         self.process.stderr.close()
 
