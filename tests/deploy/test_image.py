@@ -89,7 +89,7 @@ def test_it_serves_and_says_whether_it_is_well(images, container, postgres, make
     try:
         def address():
             log.seek(0)
-            line = next((line for line in log.read().decode().splitlines() if " listening" in line), "")
+            line = next((line for line in log.read().decode().splitlines() if " listening address=" in line), "")
             return line.rpartition("address=")[2].split()[0].strip('"') if "address=" in line else None
 
         host, _, port = until(address, "the gateway says where it listens").rpartition(":")

@@ -380,7 +380,7 @@ def test_inherited_sockets_are_looked_at_too(postgres, address, served):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment(), text=True,
                                    pass_fds=[listener.fileno()])
         if served:
-            next(line for line in process.stderr if "listening" in line)
+            next(line for line in process.stderr if "listening address=" in line)
             process.terminate()
         log = process.communicate(timeout=DEADLINE)[1]
     assert process.returncode == (0 if served else 2), log

@@ -434,7 +434,7 @@ def start_with(conninfo, *arguments, listen="127.0.0.1:0", **variables):
         log = ""
         for line in process.stderr:
             log += line
-            if "listening" in line:
+            if "listening address=" in line:
                 process.send_signal(signal.SIGTERM)
         return process.wait(DEADLINE), log
 
