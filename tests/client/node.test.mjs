@@ -38,6 +38,9 @@ afterEach(async () => {
   await until(async () => await stage.streams() === 0, 'no stream is left');
 });
 
+// The fetch() of Node 18 keeps the connection of a body that is aborted while much of it is unread.
+const sinceNode20 = { skip: parseInt(process.versions.node) < 20 && 'Node 18 does not let go of the stream' };
+
 test('on, once, off, emit', async () => {
   const [made, channel] = [gate(), live()];
   const [all, first, none] = [[], [], []];
@@ -306,7 +309,7 @@ test('an async iterator, with an AbortSignal', async () => {
   await until(async () => await stage.streams() === 0, 'no stream is left');
 });
 
-test('an async iterator that is read slowly keeps little, and misses nothing', async () => {
+test('an async iterator that is read slowly keeps little, and misses nothing', sinceNode20, async () => {
   const [made, channel] = [gate(), durable()];
   await stage.flood(channel, 25000);
   let n = 0;
