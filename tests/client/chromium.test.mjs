@@ -103,6 +103,7 @@ test('8 tabs stay live over one connection', async () => {
   await until(async () => await stage.streams() === 1, 'one stream');
   await Promise.all(pages.map((page, i) => publish(page, own[i], i)));
   await stage.notify(common, ...texts(1, 20));
+  await Promise.all(pages.map((page) => expect(page, common, numbers(1, 20)))); // what is under way when it is killed is lost
   await stage.kill();
   await Promise.all(own.map((channel) => stage.log(channel, '"meanwhile"')));
   await stage.start();
