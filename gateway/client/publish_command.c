@@ -16,6 +16,7 @@
 #include "eventgate/json.h"
 #include "eventgate/progress.h"
 #include "eventgate/sending.h"
+#include "eventgate/utf8.h"
 
 #define COMMAND "publish"
 #define PATIENCE_MS 60000
@@ -31,6 +32,7 @@ struct publishing {
     struct eg_input input;
     struct eg_progress progress;
     bool forced;
+    uint64_t end_line; /* nothing behind it was sent */
     char made_key[27];
 };
 
@@ -52,18 +54,34 @@ static uint64_t input_size(void)
                                                                                            : 0;
 }
 
-/* With --json: without the lines that aren't. Returns how many are left. */
+/* Why a line can't be published however it is sent; NULL: it can. */
+static const char *fault_of(const struct publishing *publishing, const struct eg_sending_item *item)
+{
+    if (!eg_utf8_valid(item->data.data, item->data.length))
+        return "it isn't UTF-8.";
+    if (publishing->sending.form == EG_SENDING_JSON && eg_json_check(item->data.data, item->data.length) != 0)
+        return "it isn't JSON.";
+    return NULL;
+}
+
+/* Leaves out the lines that are refused here. Returns how many are left. */
 static size_t sift(struct publishing *publishing, struct eg_sending_item *items, size_t count)
 {
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
-        if (publishing->sending.form != EG_SENDING_JSON || eg_json_check(items[i].data.data, items[i].data.length) == 0)
-            items[kept++] = items[i];
+        const char *fault = fault_of(publishing, &items[i]);
+        if (fault)
+            eg_complain(COMMAND, "line %" PRIu64 " was refused: %s", items[i].line, fault);
         else
-            eg_complain(COMMAND, "line %" PRIu64 " was refused: it isn't JSON.", items[i].line);
+            items[kept++] = items[i];
     }
     publishing->sum.refused += count - kept;
     return kept;
+}
+
+static uint64_t settled(const struct eg_sending_sum *sum)
+{
+    return sum->committed + sum->refused + sum->unknown;
 }
 
 static void send_lines(struct publishing *publishing, struct eg_sending_item *items, size_t count)
@@ -71,11 +89,14 @@ static void send_lines(struct publishing *publishing, struct eg_sending_item *it
     struct eg_sending_sum *sum = &publishing->sum;
     size_t first = 0;
     count = sift(publishing, items, count);
+    uint64_t all = settled(sum) + count;
     /* One by one, until it is known what kind of channel it is. */
     while (first < count && !publishing->sending.is_known && !sum->ended)
         eg_sending_one(&publishing->sending, &items[first++], sum);
     if (first < count && !sum->ended)
         eg_sending_batch(&publishing->sending, items + first, count - first, sum);
+    size_t unsent = (size_t)(all - settled(sum)); /* the last ones, when it ended before them */
+    publishing->end_line = unsent > 0 ? items[count - unsent].line - 1 : publishing->input.line;
 }
 
 static int publish_lines(struct publishing *publishing)
@@ -131,7 +152,7 @@ static int finish(const struct publishing *publishing, int result)
         eg_complain(COMMAND,
                     "ended behind line %" PRIu64 " of the input: %" PRIu64 " committed, %" PRIu64 " not, %" PRIu64
                     " unknown.",
-                    publishing->input.line, sum->committed, sum->refused, sum->unknown);
+                    publishing->end_line, sum->committed, sum->refused, sum->unknown);
     if (sum->unknown > 0)
         return EXIT_UNKNOWN;
     return result || sum->refused > 0 || sum->ended || !printed ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -120,8 +120,9 @@ static int put_in_place(posix_spawn_file_actions_t *actions, const struct copies
 /* --- starting -------------------------------------------------------------------------------------------------------
  */
 
-/* Signals as a program expects them: none blocked, none ignored that we do. */
-static int expect_signals(posix_spawnattr_t *attributes)
+/* Signals as a program expects them: none blocked, none ignored that we do. It leads a process group, so that what it
+ * starts can be ended with it: that has the sockets, too. */
+static int set_attributes(posix_spawnattr_t *attributes)
 {
     sigset_t none, ours;
     sigemptyset(&none);
@@ -130,7 +131,11 @@ static int expect_signals(posix_spawnattr_t *attributes)
     int error = posix_spawnattr_setsigmask(attributes, &none);
     if (!error)
         error = posix_spawnattr_setsigdefault(attributes, &ours);
-    return error ? error : posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    if (!error)
+        error = posix_spawnattr_setpgroup(attributes, 0);
+    return error ? error
+                 : posix_spawnattr_setflags(attributes,
+                                            POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
 }
 
 static int spawn(const char *path, char *const *argv, char *const *environment, const struct copies *copies,
@@ -143,7 +148,7 @@ static int spawn(const char *path, char *const *argv, char *const *environment, 
         return -error;
     error = posix_spawnattr_init(&attributes);
     if (!error) {
-        error = expect_signals(&attributes);
+        error = set_attributes(&attributes);
         if (!error)
             error = put_in_place(&actions, copies);
         if (!error)
@@ -165,7 +170,7 @@ static void let_go(struct eg_successor *successor)
 static void reap(struct eg_successor *successor, char *ret_sentence, size_t size)
 {
     int status = 0;
-    kill(successor->pid, SIGKILL);
+    kill(-successor->pid, SIGKILL);
     pid_t pid = waitpid(successor->pid, &status, 0);
     if (pid < 0)
         snprintf(ret_sentence, size, "the new process has ended");

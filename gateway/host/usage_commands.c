@@ -94,7 +94,7 @@ static const char publish_text[] =
     "\n"
     "Exit status: 0 all is committed; 1 something was refused or not published, as standard error says, with the\n"
     "number of its line; 2 usage; 3 of something it isn't known whether it was published (live channels; durable ones\n"
-    "if the time is over); 130 Ctrl-C, 143 SIGTERM.\n";
+    "if the time is over), where --lines ends; 130 Ctrl-C, 143 SIGTERM.\n";
 
 static const char healthcheck_text[] =
     "Usage: pg_eventgate healthcheck [FLAG...]\n"

@@ -197,6 +197,20 @@ def test_what_is_refused_for_good_ends_it(start_gateway, secret_file, channel):
     assert ids(publish(gateway, channel, "1", EVENTGATE_TOKEN=token([], [channel]))) == []
 
 
+def test_lines_that_were_read_but_not_sent_are_not_counted_as_done(durable_channel):
+    shown = publish("http://127.0.0.1:1", durable_channel, "--lines", "--timeout", "1", text="a\nb\n\nc\n")
+    assert shown.returncode == 1
+    assert "ended behind line 1 of the input: 0 committed, 1 not, 0 unknown" in shown.stderr, shown.stderr
+
+
+def test_a_line_that_is_not_utf_8_is_refused_wherever_it_stands(durable_gateway, durable_channel, postgres):
+    shown = subprocess.run([BINARY, "publish", "--url", durable_gateway.url, durable_channel, "--lines"],
+                           input=b"one\ntwo\nb\xffd\nfour\n", capture_output=True, timeout=DEADLINE, check=False,
+                           env=environment())
+    assert shown.returncode == 1 and b"line 3 was refused: it isn't UTF-8" in shown.stderr, shown
+    assert [data for data, _ in log_of(postgres, durable_channel)] == ['"one"', '"two"', '"four"']
+
+
 def test_progress(durable_gateway, durable_channel, tmp_path):
     shown = publish(durable_gateway, durable_channel, "--lines", "--progress", text="1\n2\n")
     assert shown.returncode == 0 and "2 events in" in shown.stderr and "all committed" in shown.stderr

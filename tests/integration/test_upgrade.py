@@ -167,6 +167,17 @@ def test_a_new_program_that_fails_changes_nothing(start_gateway, program, channe
     assert gateway.publish(channel, "2").status == 202
 
 
+def test_what_a_failed_program_has_started_ends_with_it(start_gateway, program):
+    """It has the sockets, too: nobody could listen there after us."""
+    gateway = start_gateway("--upgrade-timeout", "500ms", binary=str(program)).wait_ready()
+    replace(program, "#!/bin/sh\nsleep 600\nexit 0\n")
+    lines = gateway.start_upgrade()
+    gateway.wait_log_behind(lines, "upgrade has failed")
+    host, port = gateway.address
+    assert gateway.stop() == 0
+    start_gateway(listen=f"{host}:{port}").wait_ready()
+
+
 def test_a_bad_configuration_fails_the_upgrade(start_gateway, postgres, tmp_path):
     file = tmp_path / "gateway.conf"
     good = f"[set shop]\npostgres = {postgres.conninfo}\nlive = t/**\n"
