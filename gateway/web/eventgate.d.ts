@@ -87,6 +87,8 @@ export interface PublishOptions {
   type?: string;
   /** Idempotency key, durable channels only; one is made if none is given. */
   key?: string;
+  /** A W3C `traceparent`, which the event carries as its `trace`; one of a live channel can't, there the gateway's log has it. */
+  trace?: string;
   signal?: AbortSignal;
   /** For how long (ms) to try; 60000. */
   timeout?: number;
@@ -97,6 +99,8 @@ export interface BatchItem {
   data: unknown;
   type?: string;
   key?: string;
+  /** Durable channels only. */
+  trace?: string;
 }
 
 /** 201: in the log, with this id. 202: live, committed. In a batch also what was refused. */

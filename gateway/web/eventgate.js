@@ -982,7 +982,7 @@ export class EventGate {
   async publish(channel, data = undefined, options = {}) {
     const batch = Array.isArray(channel);
     const more = (batch ? data : options) ?? {};
-    const items = batch ? channel : [{ channel, data, type: more.type, key: more.key }];
+    const items = batch ? channel : [{ channel, data, type: more.type, key: more.key, trace: more.trace }];
     const sent = items.map((item) => ({ ...item, made: item.key === undefined,
       key: item.key ?? (this.#live.get(item.channel) ? undefined : randomKey()) }));
     const answer = await this.#deliver(sent, batch, more);
@@ -1029,8 +1029,9 @@ export class EventGate {
     const headers = { "Content-Type": "application/json" };
     if (!batch && one.type !== undefined) url.searchParams.set("type", one.type);
     if (!batch && one.key !== undefined) headers["Idempotency-Key"] = one.key;
+    if (!batch && one.trace !== undefined) headers.traceparent = one.trace;
     if (token !== undefined) headers.Authorization = `Bearer ${await this.#freshToken()}`;
-    const rows = items.map(({ channel, data = null, type, key }) => ({ channel, data, type, key }));
+    const rows = items.map(({ channel, data = null, type, key, trace }) => ({ channel, data, type, key, trace }));
     const body = JSON.stringify(batch ? rows : rows[0].data);
     return [url, { method: "POST", headers, body, credentials: credentials ? "include" : "same-origin" }];
   }

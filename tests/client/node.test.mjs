@@ -80,6 +80,18 @@ test('patterns, publish with a type and a key, and a batch', async () => {
   assert.deepEqual((await made.publish(mixed)).map((row) => row.status), [201, 202]);
 });
 
+test('what is published carries its trace', async () => {
+  const [made, kept, told] = [gate(), durable(), live()];
+  const trace = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', own = trace.replace('4bf9', '5bf9');
+  const events = [];
+  await new Promise((onOpen) => { made.on(kept, (_, event) => events.push(event.trace), { onOpen }); });
+  await made.publish(kept, 1, { trace });
+  await made.publish([{ channel: kept, data: 2, trace: own }, { channel: kept, data: 3 }]);
+  assert.equal((await made.publish(told, 1, { trace })).status, 202);
+  await until(() => events.length === 3, () => events);
+  assert.deepEqual(events, [trace, own, undefined]);
+});
+
 test('a killed gateway: durable channels go on exactly, live ones have one gap', async () => {
   const [made, kept, told] = [gate(), durable(), live()];
   const [events, others] = await Promise.all([subscribed(made, kept), subscribed(made, told)]);
