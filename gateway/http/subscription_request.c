@@ -16,9 +16,18 @@ struct reading {
     uint32_t max_channels;
     unsigned seen; /* bit set of single parameters */
     bool has_wait, has_limit;
+    const char *last_event_id; /* the parameter; NULL for none */
 };
 
-enum { SEEN_FORMAT = 1, SEEN_PAYLOAD = 2, SEEN_EVENT = 4, SEEN_AFTER = 8, SEEN_WAIT = 16, SEEN_LIMIT = 32 };
+enum {
+    SEEN_FORMAT = 1,
+    SEEN_PAYLOAD = 2,
+    SEEN_EVENT = 4,
+    SEEN_AFTER = 8,
+    SEEN_WAIT = 16,
+    SEEN_LIMIT = 32,
+    SEEN_LAST_EVENT_ID = 64
+};
 
 static int bad_value(struct reading *reading, const char *name, const char *value, const char *right)
 {
@@ -145,6 +154,12 @@ static int read_limit(struct reading *reading, struct eg_bytes value)
     return read_whole_number(reading, "limit", value.data, 1, EG_POLL_LIMIT_MAX, &reading->request->limit);
 }
 
+static int read_last_event_id_parameter(struct reading *reading, struct eg_bytes value)
+{
+    reading->last_event_id = value.data;
+    return 0;
+}
+
 static int ignore(struct reading *reading, struct eg_bytes value)
 {
     (void)reading, (void)value;
@@ -156,9 +171,16 @@ static const struct {
     unsigned seen; /* its bit, if it may be given only once */
     int (*read)(struct reading *reading, struct eg_bytes value);
 } parameters[] = {
-    {"channel", 0, read_channel},      {"format", SEEN_FORMAT, read_format}, {"payload", SEEN_PAYLOAD, read_payload},
-    {"event", SEEN_EVENT, read_event}, {"after", SEEN_AFTER, read_after},    {"wait", SEEN_WAIT, read_wait},
-    {"limit", SEEN_LIMIT, read_limit}, {"access_token", 0, ignore},
+    {"channel", 0, read_channel},
+    {"format", SEEN_FORMAT, read_format},
+    {"payload", SEEN_PAYLOAD, read_payload},
+    {"event", SEEN_EVENT, read_event},
+    {"after", SEEN_AFTER, read_after},
+    {"wait", SEEN_WAIT, read_wait},
+    {"limit", SEEN_LIMIT, read_limit},
+    {"access_token", 0, ignore},
+    /* For those that open a new EventSource, which can set no header: wrappers and polyfills. */
+    {"lastEventId", SEEN_LAST_EVENT_ID, read_last_event_id_parameter},
 };
 
 static int read_parameter(struct reading *reading, const struct eg_parameter *parameter)
@@ -171,10 +193,10 @@ static int read_parameter(struct reading *reading, const struct eg_parameter *pa
         reading->seen |= parameters[i].seen;
         return parameters[i].read(reading, parameter->value);
     }
-    return eg_refuse(
-        reading->refusal, EG_PROBLEM_BAD_PARAMETER,
-        "There is no parameter \"%.60s\": there are channel, format, payload, event, after, wait, and limit.",
-        parameter->name.data);
+    return eg_refuse(reading->refusal, EG_PROBLEM_BAD_PARAMETER,
+                     "There is no parameter \"%.60s\": there are channel, format, payload, event, after, lastEventId, "
+                     "wait, and limit.",
+                     parameter->name.data);
 }
 
 /* --- the transport ---------------------------------------------------------------------------------------------------
@@ -303,6 +325,8 @@ int eg_subscription_request_read(const struct eg_target *target, struct eg_bytes
     }
     if (!error)
         error = check_combination(&reading);
+    if (!last_event_id || !last_event_id[0])
+        last_event_id = reading.last_event_id;
     if (!error && last_event_id && last_event_id[0])
         read_last_event_id(&request, last_event_id);
     if (error)

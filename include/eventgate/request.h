@@ -69,7 +69,7 @@ enum eg_after {
     EG_AFTER_NOW,
     EG_AFTER_EARLIEST,
     EG_AFTER_CURSOR,
-    EG_AFTER_NONSENSE /* Last-Event-ID that is no cursor */
+    EG_AFTER_NONSENSE /* a last event id that is no cursor */
 };
 
 /* A subscription as asked for. Names are borrowed from the target. */
@@ -94,11 +94,12 @@ struct eg_subscription_request {
  * Reads a subscription. `channel`: from the path, empty for /events. `accept`, `last_event_id`: header values or NULL.
  * Transport: ?format= (sse, ndjson, poll), else ?wait= means poll, else from Accept with its q-values (RFC 9110
  * section 12.5.1; none or anything goes: SSE), else NOT_ACCEPTABLE. Parameters: channel (may repeat), format, payload
- * (event, raw, cloudevents), event (none, type, channel), after, wait, limit, access_token (ignored here); any other, a
- * doubled one, an impossible value or combination (wait or limit without poll; raw or event= without sse) is refused
- * with a sentence that lists what is right. Last-Event-ID (empty counts as absent) goes before `after`; nonsense in the
- * first is EG_AFTER_NONSENSE, in the second BAD_CURSOR. `max_channels`: more is TOO_MANY... with the limit in the
- * sentence (status 400: BAD_PARAMETER). -EINVAL with a refusal, -ENOMEM. Free with eg_subscription_request_done().
+ * (event, raw, cloudevents), event (none, type, channel), after, lastEventId, wait, limit,
+ * access_token (ignored here); any other, a doubled one, an impossible value or combination (wait or limit without
+ * poll; raw or event= without sse) is refused with a sentence that lists what is right. Last-Event-ID (empty counts as
+ * absent) goes before lastEventId, that before `after`; nonsense in the first two is EG_AFTER_NONSENSE, in the last
+ * BAD_CURSOR. `max_channels`: more is TOO_MANY... with the limit in the sentence (status 400: BAD_PARAMETER). -EINVAL
+ * with a refusal, -ENOMEM. Free with eg_subscription_request_done().
  */
 int eg_subscription_request_read(const struct eg_target *target, struct eg_bytes channel, const char *accept,
                                  const char *last_event_id, uint32_t max_channels,

@@ -1,10 +1,7 @@
-// Subscribes with the npm package `eventsource` and prints what it hears, a JSON line each: node.mjs URL
-import { EventSource } from 'eventsource';
+// Subscribes with a client of Node and prints what it hears, a JSON line each: node.mjs URL [CLIENT [TOKEN]]
+const [url, client = 'npm_eventsource', token] = process.argv.slice(2);
+const { default: subscribe } = await import(`./with_${client}.mjs`);
 
-const source = new EventSource(process.argv[2]);
-const print = (kind) => ({ data, lastEventId }) => console.log(JSON.stringify({ kind, data, id: lastEventId }));
-for (const kind of ['open', 'message', 'gap', 'cursor', 'error']) {
-  source.addEventListener(kind, print(kind));
-}
+subscribe(url, token, (kind, data, id) => console.log(JSON.stringify({ kind, data, id })));
 process.stdin.resume();
-process.stdin.on('end', () => source.close());
+process.stdin.on('end', () => process.exit());

@@ -1,4 +1,4 @@
-"""Clients as people use them: curl, the npm package `eventsource`, Chromium's EventSource."""
+"""Clients as people use them: curl, the npm package `eventsource`, Chromium's EventSource. More: test_other_clients.py."""
 
 import json
 import os
@@ -43,7 +43,7 @@ class Client:
             assert self.process.poll() is None, (self.heard, self.errors)
             return len(self.of(kind)) >= count
 
-        until(enough, f"{count} times {kind}", timeout=60)
+        until(enough, f"{count} times {kind} by {self.process.args}", timeout=60)
 
     def close(self):
         """The programs end, and end their browser, when nobody is left to talk to."""

@@ -84,7 +84,7 @@ def test_paths_and_methods(gateway, document):
 
 
 def test_parameters_of_subscriptions(document):
-    known = set(re.findall(r'\{"([a-z_]+)", (?:SEEN_\w+|0), \w+\}', (HTTP / "subscription_request.c").read_text()))
+    known = set(re.findall(r'\{"([A-Za-z_]+)", (?:SEEN_\w+|0), \w+\}', (HTTP / "subscription_request.c").read_text()))
     token = document.components["securitySchemes"]["query"]["name"]
     for path, method in itertools.product(("/events", "/channels/{channel}"), ("GET", "HEAD")):
         assert {name for kind, name in document.parameters(method, path) if kind == "query"} | {token} == known

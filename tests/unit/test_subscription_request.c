@@ -85,6 +85,7 @@ static void what_is_wrong_is_refused(void **state)
         {"/channels/a?format=poll&payload=raw", NULL, 400, "sse"},
         {"/channels/a?format=ndjson&event=channel", NULL, 400, "sse"},
         {"/channels/a?format=sse&format=sse", NULL, 400, "twice"},
+        {"/channels/a?lastEventId=1&lastEventId=2", NULL, 400, "twice"},
         {"/channels/a?nonsense=1", NULL, 400, "nonsense"},
         {"/channels/a,b", NULL, 400, "comma"},
         {"/events?channel=", NULL, 400, "empty"},
@@ -130,6 +131,12 @@ static void last_event_id_goes_before_after(void **state)
         {"/channels/a?after=" CURSOR, "", EG_AFTER_CURSOR, CURSOR},
         {"/channels/a?after=" CURSOR, "nonsense", EG_AFTER_NONSENSE, ""},
         {"/channels/a", "abcdefghij-7", EG_AFTER_CURSOR, "abcdefghij-7"},
+        {"/channels/a?lastEventId=" CURSOR, NULL, EG_AFTER_CURSOR, CURSOR},
+        {"/channels/a?lastEventId=" CURSOR "&after=earliest", NULL, EG_AFTER_CURSOR, CURSOR},
+        {"/channels/a?after=earliest&lastEventId=" CURSOR, "", EG_AFTER_CURSOR, CURSOR},
+        {"/channels/a?lastEventId=" CURSOR, "abcdefghij-7", EG_AFTER_CURSOR, "abcdefghij-7"},
+        {"/channels/a?lastEventId=&after=earliest", NULL, EG_AFTER_EARLIEST, ""},
+        {"/channels/a?lastEventId=nonsense&after=earliest", NULL, EG_AFTER_NONSENSE, ""},
     };
     (void)state;
     for (size_t i = 0; i < EG_ARRAY_LENGTH(rows); i++) {
