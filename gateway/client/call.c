@@ -112,8 +112,11 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
     long status = 0;
     call->heard_ms = now_ms();
     curl_easy_getinfo(call->caller->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (status == 200 && call->request->received)
-        return call->request->received(call->request->context, data, length) ? length : 0;
+    if (status == 200 && call->request->received) {
+        bool goes_on = call->request->received(call->request->context, data, length);
+        call->heard_ms = now_ms(); /* whoever reads the output may have taken its time */
+        return goes_on ? length : 0;
+    }
     if (body->length + length > EG_CALL_BODY_MAX) {
         call->too_long = true;
         return 0;

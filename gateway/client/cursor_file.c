@@ -9,7 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "eventgate/cursor.h"
 #include "eventgate/file.h"
+
+/* A cursor as gateways give them out: a position without a tag is none's but 0. */
+static bool is_cursor(const char *text, size_t length)
+{
+    struct eg_cursor cursor;
+    return eg_cursor_parse(text, length, &cursor) == 0 && (cursor.tag[0] || cursor.position == 0);
+}
 
 int eg_cursor_file_read(const char *path, char ret_cursor[EG_CURSOR_FILE_TEXT_MAX])
 {
@@ -18,14 +26,14 @@ int eg_cursor_file_read(const char *path, char ret_cursor[EG_CURSOR_FILE_TEXT_MA
     while (text.length > 0 && (text.data[text.length - 1] == '\n' || text.data[text.length - 1] == '\r'))
         text.length--;
     ret_cursor[0] = '\0';
+    if (result == 0 && text.length > 0 && !is_cursor(text.data, text.length))
+        result = -EINVAL;
     if (result == 0)
         snprintf(ret_cursor, EG_CURSOR_FILE_TEXT_MAX, "%.*s", (int)text.length, text.data ? text.data : "");
     eg_buffer_done(&text);
     if (result == -ENOENT)
         return 0;
-    if (result == -EFBIG || (result == 0 && strpbrk(ret_cursor, " \t\r\n")))
-        return -EINVAL;
-    return result;
+    return result == -EFBIG ? -EINVAL : result;
 }
 
 static int write_all(int fd, const char *text, size_t length)

@@ -3,13 +3,13 @@
  *
  * The state is the cursor: that of the last event that has been written out, and nothing else decides what comes next.
  * It is SSE that is read, since each of its events has the full cursor, and its stream says when to come back. What has
- * arrived together is written out together, and only then the cursor moves; so an end at any moment repeats nothing and
- * loses nothing, as far as whoever reads the output takes it.
+ * arrived together is written out together, and only then the cursor moves. The file has the cursor of the last event
+ * that has arrived, which in a pipe means that its reader has taken it: with a file, lines go into a pipe one by one.
+ * So an end at any moment repeats nothing and loses nothing.
  */
 #include "eventgate/tail.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -18,6 +18,7 @@
 #include "eventgate/backoff.h"
 #include "eventgate/client_options.h"
 #include "eventgate/cursor_file.h"
+#include "eventgate/line_output.h"
 #include "eventgate/replay.h"
 #include "eventgate/sse.h"
 
@@ -27,6 +28,9 @@
 #define RETRY_MAX_MS 30000
 /* How old the file of the cursor may be. */
 #define SAVE_EVERY_MS 1000
+/* After a signal, how long the reader has for the last line. */
+#define LAST_LINE_MS 3000
+#define WAIT_MS 500
 
 enum end { GOING_ON, LIMIT_REACHED, READER_GONE, FAILED };
 
@@ -40,14 +44,16 @@ struct following {
     const struct eg_tail *tail;
     struct eg_caller *caller;
     struct eg_sse sse;
-    struct eg_buffer output;        /* what is to be written */
-    struct eg_buffer marks;         /* of struct mark: its events */
-    char cursor[EG_SSE_ID_MAX + 1]; /* "" before the first */
-    uint64_t events;                /* written */
-    uint64_t taken;                 /* the same, and those that are to be */
+    struct eg_line_output lines;
+    struct eg_buffer output;         /* what is to be written */
+    struct eg_buffer marks;          /* of struct mark: its events */
+    char cursor[EG_SSE_ID_MAX + 1];  /* behind what is written; "" before the first */
+    char arrived[EG_SSE_ID_MAX + 1]; /* behind what has arrived */
+    char saved[EG_SSE_ID_MAX + 1];
+    uint64_t events; /* written */
+    uint64_t taken;  /* the same, and those that are to be */
     enum end end;
     bool heard; /* this attempt has got something */
-    bool unsaved;
     int64_t saved_ms;
     struct eg_replay replay;
 };
@@ -68,64 +74,94 @@ static void fail(struct following *following, const char *what, int number)
 
 /* --- output ------------------------------------------------------------------------------------------------------- */
 
+static void note_arrival(struct following *following)
+{
+    if (eg_line_output_arrived(&following->lines))
+        memcpy(following->arrived, following->cursor, sizeof(following->arrived));
+}
+
 static void save(struct following *following, bool now)
 {
     const char *file = following->tail->cursor_file;
-    if (!file || !following->unsaved || (!now && now_ms() - following->saved_ms < SAVE_EVERY_MS))
+    if (!file || (!now && now_ms() - following->saved_ms < SAVE_EVERY_MS))
         return;
-    int result = eg_cursor_file_write(file, following->cursor);
-    following->unsaved = false;
+    note_arrival(following);
     following->saved_ms = now_ms();
+    if (strcmp(following->arrived, following->saved) == 0)
+        return;
+    memcpy(following->saved, following->arrived, sizeof(following->saved));
+    int result = eg_cursor_file_write(file, following->saved);
     if (result)
         fail(following, file, -result);
 }
 
-/* Moves behind the events that are within the first `written` bytes. */
-static void move(struct following *following, size_t written)
+/* Moves behind the event that ends where `mark` says. */
+static void move(struct following *following, const struct mark *mark)
 {
-    const struct mark *marks = (const struct mark *)(void *)following->marks.data;
-    size_t count = following->marks.length / sizeof(*marks), done = 0;
-    while (done < count && marks[done].end <= written)
-        done++;
-    if (done == 0)
-        return;
-    memcpy(following->cursor, marks[done - 1].cursor, sizeof(following->cursor));
-    following->events += done;
-    following->unsaved = true;
+    memcpy(following->cursor, mark->cursor, sizeof(following->cursor));
+    following->events++;
+}
+
+static void end_output(struct following *following, int result)
+{
+    following->end = READER_GONE;
+    if (result != -EPIPE && result != -EINTR)
+        fail(following, "standard output", -result);
+}
+
+/* Waits until the reader has taken what there was, if it is one that is waited for. */
+static bool wait_for_reader(struct following *following)
+{
+    while (following->lines.waits && following->end == GOING_ON) {
+        int result = eg_client_stopped ? -EINTR : eg_line_output_wait(&following->lines, WAIT_MS);
+        note_arrival(following);
+        save(following, false);
+        if (result == 0)
+            break;
+        if (result != -EAGAIN)
+            end_output(following, result);
+    }
+    return following->end == GOING_ON;
 }
 
 static void write_out(struct following *following)
 {
     const struct eg_buffer *output = &following->output;
-    size_t written = 0;
+    const struct mark *marks = (const struct mark *)(void *)following->marks.data;
+    size_t count = following->marks.length / sizeof(*marks), done = 0, written = 0, some;
     if (output->failed || following->marks.failed) {
         fail(following, "an event cannot be printed", ENOMEM);
         return;
     }
-    if (output->length > 0 && following->replay.progress.shares_screen)
+    if (count > 0 && following->replay.progress.shares_screen)
         eg_replay_clear(&following->replay);
-    while (written < output->length) {
-        ssize_t result = write(STDOUT_FILENO, output->data + written, output->length - written);
-        if (result < 0 && errno == EINTR && !eg_client_stopped)
-            continue;
-        if (result >= 0 && eg_client_stopped) { /* what is left may find nobody who reads it */
-            written += (size_t)result;
-            following->end = READER_GONE;
-            break;
-        }
-        if (result < 0) {
-            int number = errno;
-            following->end = READER_GONE;
-            if (number != EPIPE && number != EINTR)
-                fail(following, "standard output", number);
-            break;
-        }
-        written += (size_t)result;
+    while (done < count && wait_for_reader(following)) {
+        size_t until = marks[following->lines.waits ? done : count - 1].end;
+        int result =
+            eg_line_output_write(&following->lines, output->data + written, until - written, &eg_client_stopped, &some);
+        written += some;
+        while (done < count && marks[done].end <= written)
+            move(following, &marks[done++]);
+        if (result)
+            end_output(following, result);
     }
-    move(following, written);
     eg_buffer_clear(&following->output);
     eg_buffer_clear(&following->marks);
     save(following, false);
+}
+
+/* The end: the reader has time for the last line. Once a signal has come, only a moment: it may have got that, too. */
+static void wait_for_last(struct following *following)
+{
+    int64_t stopped_ms = 0;
+    while (strcmp(following->arrived, following->cursor) != 0 &&
+           eg_line_output_wait(&following->lines, WAIT_MS) == -EAGAIN) {
+        if (eg_client_stopped && stopped_ms == 0)
+            stopped_ms = now_ms();
+        if (eg_client_stopped && now_ms() - stopped_ms >= LAST_LINE_MS)
+            break;
+        save(following, false);
+    }
 }
 
 /* --- what the stream says ----------------------------------------------------------------------------------------- */
@@ -134,10 +170,8 @@ static void write_out(struct following *following)
 static void take_cursor(struct following *following, const char *id)
 {
     write_out(following);
-    if (following->end != GOING_ON || strcmp(following->cursor, id) == 0)
-        return;
-    snprintf(following->cursor, sizeof(following->cursor), "%s", id);
-    following->unsaved = true;
+    if (following->end == GOING_ON)
+        snprintf(following->cursor, sizeof(following->cursor), "%s", id);
 }
 
 static void take_event(struct following *following, const struct eg_sse_event *event)
@@ -188,8 +222,7 @@ static bool received(void *context, const char *data, size_t length)
 static bool ticked(void *context)
 {
     struct following *following = context;
-    struct pollfd output = {.fd = STDOUT_FILENO, .events = 0};
-    if (poll(&output, 1, 0) > 0 && (output.revents & POLLERR))
+    if (eg_line_output_is_unread(&following->lines))
         following->end = READER_GONE;
     save(following, false);
     eg_replay_tell(&following->replay, following->events);
@@ -326,6 +359,8 @@ static int begin(struct following *following)
             return result;
         }
         snprintf(following->cursor, sizeof(following->cursor), "%s", cursor);
+        snprintf(following->arrived, sizeof(following->arrived), "%s", cursor);
+        snprintf(following->saved, sizeof(following->saved), "%s", cursor);
     }
     return 0;
 }
@@ -341,13 +376,16 @@ int eg_tail_run(const struct eg_tail *tail)
     else if (begin(&following) != 0)
         following.end = FAILED;
     if (following.end == GOING_ON) {
+        eg_line_output_begin(&following.lines, STDOUT_FILENO, tail->cursor_file != NULL);
         add_channels(&path, tail);
         eg_replay_begin(&following.replay, tail->progress);
         if (following.cursor[0] || (tail->after && strcmp(tail->after, "now") != 0))
             eg_replay_aim(&following.replay, following.caller, &path);
         follow(&following);
         eg_replay_clear(&following.replay);
+        wait_for_last(&following);
         save(&following, true);
+        eg_line_output_end(&following.lines);
     }
     eg_buffer_done(&path);
     eg_sse_done(&following.sse);

@@ -45,7 +45,8 @@ static const char tail_text[] =
     "\n" CLIENT_FLAGS
     "      --after PLACE      begins behind a cursor or an event's id, at the earliest that is kept, or now (default)\n"
     "      --cursor-file FILE begins behind the cursor in this file, if it has one, and keeps it there, about once a\n"
-    "                         second and at the end\n"
+    "                         second and at the end: of the last line that is written, in a pipe of the last that its\n"
+    "                         reader has taken\n"
     "  -n, --limit N          ends after so many events\n"
     "      --format FORMAT    event (default), raw, or cloudevents\n"
     "      --raw              the payloads alone, each with a line break behind it: --format raw\n"
@@ -62,8 +63,7 @@ static const char tail_text[] =
     "\n"
     "Exit status: 0 the limit is reached, or nobody reads the output any more; 1 refused for good (no such channel, "
     "no\n"
-    "grant, no token), or the output cannot be written; 2 usage; 130 Ctrl-C, 143 SIGTERM, with all that was printed\n"
-    "counted in the file of the cursor.\n";
+    "grant, no token), or the output cannot be written; 2 usage; 130 Ctrl-C, 143 SIGTERM.\n";
 
 static const char publish_text[] =
     "Usage: pg_eventgate publish [FLAG...] CHANNEL [DATA]\n"

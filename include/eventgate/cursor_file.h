@@ -6,8 +6,8 @@
 
 #define EG_CURSOR_FILE_TEXT_MAX 256u
 
-/* Reads the cursor: 0, with "" if there is no such file, or a negative errno; -EINVAL: there is more in it than one
- * word. */
+/* Reads the cursor: 0, with "" if there is no such file, or a negative errno; -EINVAL: what is in it is
+ * no cursor, so it is somebody else's file. */
 int eg_cursor_file_read(const char *path, char ret_cursor[EG_CURSOR_FILE_TEXT_MAX]) EG_MUST_CHECK;
 
 /* Writes it beside the file, as PATH.new, and puts it in its place, so that a crash leaves the old one or the new one.

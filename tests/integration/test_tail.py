@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import termios
@@ -165,48 +166,130 @@ def test_a_file_keeps_the_cursor_from_run_to_run(durable_gateway, durable_channe
         told += [json.loads(line)["data"] for line in shown.stdout.splitlines()]
     assert told == [1, 2, 3, 4, 5, 6]
     assert os.listdir(tmp_path) == ["cursor"]
-    file.write_text("this is no cursor\n")
-    shown = run("tail", durable_channel, "--cursor-file", str(file), EVENTGATE_URL=durable_gateway.url)
-    assert shown.returncode == 1 and str(file) in shown.stderr
+    for garbage in (b"this is no cursor\n", b"password\n", b"4711\n", b"\0\1\2", b"zzzzzz.5\nzzzzzz.6\n"):
+        file.write_bytes(garbage)
+        shown = run("tail", durable_channel, "--cursor-file", str(file), "--limit", "1", "--after", "earliest",
+                    EVENTGATE_URL=durable_gateway.url)
+        assert shown.returncode == 1 and str(file) in shown.stderr and file.read_bytes() == garbage, shown
     file.write_text("zzzzzz.5\n")
     tail(durable_channel, "--cursor-file", str(file), url=durable_gateway.url).wait_err(r"gap \(unknown\)")
 
 
-def test_a_reader_that_leaves_ends_it(durable_gateway, durable_channel, tmp_path):
+def test_a_reader_that_leaves_ends_it(durable_gateway, durable_channel):
     publish(durable_gateway, durable_channel, *"123")
-    file = tmp_path / "cursor"
     shown = subprocess.run(
-        ["bash", "-c", 'set -o pipefail; "$0" tail "$1" --after earliest --cursor-file "$2" | head -n 1', BINARY,
-         durable_channel, str(file)],
+        ["bash", "-c", 'set -o pipefail; "$0" tail "$1" --after earliest | head -n 1', BINARY, durable_channel],
         env=environment(EVENTGATE_URL=durable_gateway.url), capture_output=True, text=True, timeout=DEADLINE)
     assert shown.returncode == 0 and shown.stderr == "", shown
     assert [json.loads(line)["data"] for line in shown.stdout.splitlines()] == [1]
-    assert file.exists()
 
 
-def test_a_signal_ends_it_while_nobody_reads(durable_gateway, durable_channel, tail, tmp_path):
-    """What was written counts, what wasn't comes again."""
-    file = tmp_path / "cursor"
-    publish(durable_gateway, durable_channel, *(json.dumps(str(n) * 20000) for n in range(10, 20)))
-    reading, writing = os.pipe()
-    follower = tail(durable_channel, "--after", "earliest", "--cursor-file", str(file), url=durable_gateway.url,
-                    stdout=writing)
-    os.close(writing)
-    until(lambda: pipe_is_full(reading), "the pipe is full")
-    assert follower.stop() == -signal.SIGINT
-    with open(reading, "rb") as pipe:
-        whole = [line for line in pipe.read().split(b"\n")[:-1]]
-    rest = run("tail", durable_channel, "--after", "earliest", "--cursor-file", str(file), "--limit", str(10 - len(whole)),
-               EVENTGATE_URL=durable_gateway.url)
-    told = [json.loads(line)["data"][:2] for line in whole + rest.stdout.encode().splitlines()]
-    assert told == [str(n) for n in range(10, 20)], "each once"
+# --- what whoever reads has taken
 
 
-def pipe_is_full(reading):
-    """As many bytes wait as a pipe holds."""
-    waiting = bytearray(4)
-    fcntl.ioctl(reading, termios.FIONREAD, waiting)
-    return int.from_bytes(waiting, "little") >= 60000
+@pytest.fixture
+def reader(durable_gateway, durable_channel, tmp_path, tail):
+    """A tail with a file into a pipe, and what is read of that, byte by byte as a shell does."""
+
+    class Reader:
+        def __init__(self, *arguments):
+            self.file = tmp_path / "cursor"
+            self.pipe, writing = os.pipe()
+            self.tail = tail(durable_channel, "--after", "earliest", "--cursor-file", str(self.file), *arguments,
+                             url=durable_gateway.url, stdout=writing)
+            os.close(writing)
+
+        def line(self):
+            text = b""
+            while not text.endswith(b"\n") and select.select([self.pipe], [], [], DEADLINE)[0]:
+                if not (byte := os.read(self.pipe, 1)):
+                    break
+                text += byte
+            return json.loads(text)["data"] if text else None
+
+        def waits(self):
+            until(lambda: self.waiting() > 0, "there is a line")
+
+        def waiting(self):
+            count = bytearray(4)
+            fcntl.ioctl(self.pipe, termios.FIONREAD, count)
+            return int.from_bytes(count, "little")
+
+        def close(self):
+            os.close(self.pipe)
+            self.pipe = None
+
+    readers = []
+
+    def start(*arguments):
+        readers.append(Reader(*arguments))
+        return readers[-1]
+
+    yield start
+    for one in readers:
+        if one.pipe is not None:
+            one.close()
+
+
+def test_of_what_head_leaves_nothing_is_skipped(durable_gateway, durable_channel, tmp_path):
+    """Though it reads blocks."""
+    publish(durable_gateway, durable_channel, *(str(n) for n in range(1, 12)))
+    told = []
+    for count in ("3", "1", "5"):
+        shown = subprocess.run(
+            ["bash", "-c", 'set -o pipefail; "$0" tail "$1" --after earliest --cursor-file "$2" | head -n "$3"', BINARY,
+             durable_channel, str(tmp_path / "cursor"), count],
+            env=environment(EVENTGATE_URL=durable_gateway.url), capture_output=True, text=True, timeout=DEADLINE)
+        assert shown.returncode == 0 and shown.stderr == "", shown
+        told.append([json.loads(line)["data"] for line in shown.stdout.splitlines()])
+    assert told == [[1, 2, 3], [4], [5, 6, 7, 8, 9]]
+
+
+def test_a_signal_to_a_pipeline_skips_nothing(durable_gateway, durable_channel, reader):
+    """Its reader ends, too, and leaves a line in the pipe; what isn't whole counts as nothing."""
+    publish(durable_gateway, durable_channel, "1", "2", "3", json.dumps("4" * 20000), "5")
+    first = reader()
+    assert [first.line(), first.line()] == [1, 2]
+    first.waits()
+    first.tail.process.send_signal(signal.SIGINT)
+    first.close()
+    assert first.tail.ended() == -signal.SIGINT
+    second = reader()
+    assert second.line() == 3
+    second.waits()
+    assert second.tail.stop(signal.SIGTERM) == -signal.SIGTERM, "within a long line"
+    third = reader("--limit", "2")
+    assert [third.line()[0], third.line(), third.line()] == ["4", 5, None]
+    assert third.tail.ended() == 0
+
+
+def test_what_is_kept_meanwhile_is_what_has_been_taken(durable_gateway, durable_channel, reader):
+    ids = [durable_gateway.publish(durable_channel, str(n)).json()["id"] for n in range(1, 6)]
+    first = reader()
+    assert [first.line(), first.line()] == [1, 2]
+    until(lambda: first.file.exists() and first.file.read_text().split("~")[0].strip() == ids[1], "it is kept")
+    first.waits()
+    first.tail.process.kill()
+    first.tail.process.wait(DEADLINE)
+    assert reader().line() == 3
+
+
+def test_a_reader_that_lives_gets_the_last_line(durable_gateway, durable_channel, reader):
+    """Of a tail that is ended, and of one that is at its limit."""
+    publish(durable_gateway, durable_channel, *"12345")
+    first = reader()
+    assert first.line() == 1
+    first.waits()
+    first.tail.process.send_signal(signal.SIGTERM)
+    assert [first.line(), first.line()] == [2, None]
+    assert first.tail.ended() == -signal.SIGTERM
+    second = reader("--limit", "2")
+    assert second.line() == 3
+    second.waits()
+    assert second.tail.process.poll() is None, "the reader has its time"
+    assert [second.line(), second.line()] == [4, None]
+    assert second.tail.ended() == 0
+    assert reader().line() == 5
 
 
 @pytest.fixture(scope="module")

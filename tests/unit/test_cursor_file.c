@@ -52,10 +52,13 @@ static void what_is_written_is_read_back(void **state)
 
 static void what_is_no_cursor_is_told(void **state)
 {
+    static const char *const garbage[] = {"two words\n", "word\n", "4711\n", "a.1\n\na.2\n"};
     char cursor[EG_CURSOR_FILE_TEXT_MAX], large[2000];
     (void)state;
-    put("two words\n");
-    assert_int_equal(eg_cursor_file_read(path, cursor), -EINVAL);
+    for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
+        put(garbage[i]);
+        assert_int_equal(eg_cursor_file_read(path, cursor), -EINVAL);
+    }
     memset(large, 'a', sizeof(large) - 1);
     large[sizeof(large) - 1] = '\0';
     put(large);
