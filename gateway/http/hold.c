@@ -109,6 +109,18 @@ bool eg_hold_is_of(const struct eg_hold *hold, const struct eg_config *config, u
     return true;
 }
 
+bool eg_hold_is_granted(const struct eg_hold *hold, const struct eg_policy *policy, const struct eg_grants *grants,
+                        uint32_t set)
+{
+    for (uint32_t i = 0; i < hold->count; i++) {
+        struct eg_bytes name;
+        name.data = eg_journal_channel_name(hold->channels[i], &name.length);
+        if (!eg_policy_still_allows(policy, grants, EG_RIGHT_SUBSCRIBE, set, name))
+            return false;
+    }
+    return true;
+}
+
 void eg_hold_release(struct eg_worker_set *set, struct eg_hold *hold)
 {
     for (uint32_t i = 0; i < hold->count; i++)

@@ -302,14 +302,8 @@ void eg_identity_decide(struct eg_exchange *exchange)
 
 bool eg_identity_allows(const struct eg_exchange *exchange, enum eg_right right, uint32_t set, struct eg_bytes pattern)
 {
-    const struct eg_policy *policy = eg_exchange_policy_now(exchange);
-    if (!exchange->grants || eg_grants_allow(exchange->grants, right, pattern.data, pattern.length))
-        return true;
-    for (uint32_t i = 0; i < policy->set_count; i++)
-        if ((set == i || set == EG_ANY_SET) &&
-            eg_grants_allow(policy->anonymous[i], right, pattern.data, pattern.length))
-            return true;
-    return false;
+    return !exchange->grants || eg_grants_allow(exchange->grants, right, pattern.data, pattern.length) ||
+           eg_policy_allows_everybody(eg_exchange_policy_now(exchange), right, set, pattern);
 }
 
 bool eg_identity_allows_something(const struct eg_exchange *exchange, enum eg_right right, uint32_t set)

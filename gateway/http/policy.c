@@ -257,6 +257,23 @@ void eg_policy_unref(struct eg_policy *policy)
 
 /* --- asking ------------------------------------------------------------------------------------------------------ */
 
+bool eg_policy_allows_everybody(const struct eg_policy *policy, enum eg_right right, uint32_t set,
+                                struct eg_bytes pattern)
+{
+    for (uint32_t i = 0; i < policy->set_count; i++)
+        if ((set == i || set == EG_ANY_SET) &&
+            eg_grants_allow(policy->anonymous[i], right, pattern.data, pattern.length))
+            return true;
+    return false;
+}
+
+bool eg_policy_still_allows(const struct eg_policy *policy, const struct eg_grants *grants, enum eg_right right,
+                            uint32_t set, struct eg_bytes pattern)
+{
+    return !policy->has_keys || (grants && eg_grants_allow(grants, right, pattern.data, pattern.length)) ||
+           eg_policy_allows_everybody(policy, right, set, pattern);
+}
+
 struct eg_cors_list eg_policy_origins(const struct eg_policy *policy)
 {
     return (struct eg_cors_list){texts_of(&policy->origins), policy->origins.count};

@@ -398,6 +398,18 @@ void eg_polls_heed_tokens(struct eg_worker_set *set)
     }
 }
 
+void eg_polls_heed_policy(struct eg_worker_set *set)
+{
+    struct eg_poll *poll = LIST_FIRST(&set->polls);
+    while (poll) {
+        struct eg_poll *next = LIST_NEXT(poll, entry);
+        if (!eg_hold_is_granted(&poll->subscription->hold, set->worker->policy, poll->subscription->exchange->grants,
+                                set->index))
+            answer_now(poll);
+        poll = next;
+    }
+}
+
 void eg_polls_answer_moved(struct eg_worker_set *set)
 {
     struct eg_poll *poll = LIST_FIRST(&set->polls);

@@ -371,6 +371,12 @@ static void token_expires(struct eg_timer *timer)
     heed_expiry(EG_CONTAINER_OF(timer, struct eg_stream, expiry));
 }
 
+/* Does the policy that there is now let it read what it reads? */
+static bool is_granted(const struct eg_stream *stream)
+{
+    return eg_hold_is_granted(&stream->hold, eg_stream_worker(stream)->policy, stream->grants, stream->set->index);
+}
+
 /* Takes the subscription's hold over. */
 static struct eg_stream *stream_new(struct eg_subscription *subscription, const struct eg_exchange *exchange,
                                     struct eg_wire wire)
@@ -437,7 +443,8 @@ static void taken(struct eg_exchange *exchange, struct eg_wire wire)
         return;
     }
     eg_streams_arm_heartbeat(worker);
-    stream->ending = worker->draining || stream->set->leaving; /* that began while the head was on its way */
+    /* What began while the head was on its way. */
+    stream->ending = worker->draining || stream->set->leaving || !is_granted(stream);
     heed_expiry(stream);
     flush(&stream->subscriber);
 }
@@ -484,6 +491,14 @@ void eg_streams_heed_tokens(struct eg_worker *worker)
     struct eg_stream *stream;
     TAILQ_FOREACH (stream, &worker->streams, entry)
         if (eg_identity_left_ms(stream->grants, worker->policy) == 0)
+            end_stream(stream);
+}
+
+void eg_streams_heed_policy(struct eg_worker_set *set)
+{
+    struct eg_stream *stream;
+    TAILQ_FOREACH (stream, &set->worker->streams, entry)
+        if (stream->set == set && !is_granted(stream))
             end_stream(stream);
 }
 

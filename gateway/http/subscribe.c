@@ -26,6 +26,7 @@
 /* Connections that streams leave free for probes and publishers. */
 #define RESERVED_CONNECTIONS 64u
 #define LISTED_CHANNELS_MAX 20u
+#define CHANGED_DETAIL "The configuration has just changed. Try again."
 
 /* --- refusing ---------------------------------------------------------------------------------------------------- */
 
@@ -307,7 +308,18 @@ void eg_subscribe_shed_moved(struct eg_worker_set *set)
     while (subscription) {
         struct eg_subscription *next = TAILQ_NEXT(subscription, entry);
         if (!eg_hold_is_of(&subscription->hold, set->worker->config, set->index))
-            shed_pending(subscription, EG_PROBLEM_OVERLOADED, "The configuration has just changed. Try again.");
+            shed_pending(subscription, EG_PROBLEM_OVERLOADED, CHANGED_DETAIL);
+        subscription = next;
+    }
+}
+
+void eg_subscribe_heed_policy(struct eg_worker_set *set)
+{
+    struct eg_subscription *subscription = TAILQ_FIRST(&set->pending);
+    while (subscription) {
+        struct eg_subscription *next = TAILQ_NEXT(subscription, entry);
+        if (!eg_hold_is_granted(&subscription->hold, set->worker->policy, subscription->exchange->grants, set->index))
+            shed_pending(subscription, EG_PROBLEM_OVERLOADED, CHANGED_DETAIL);
         subscription = next;
     }
 }

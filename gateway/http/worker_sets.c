@@ -200,6 +200,17 @@ static void end_moved(struct eg_worker *worker)
     }
 }
 
+/* Whoever needs a token now, and hasn't one that grants what is read, comes again, and is told so. */
+static void heed_policy(struct eg_worker *worker)
+{
+    struct eg_worker_set *set = eg_worker_next_set(worker, NULL);
+    for (; set; set = eg_worker_next_set(worker, set)) {
+        eg_subscribe_heed_policy(set);
+        eg_polls_heed_policy(set);
+        eg_streams_heed_policy(set);
+    }
+}
+
 /* What becomes of the set at this place. */
 static void change_set(struct eg_worker *worker, struct eg_worker_change *change, uint32_t place)
 {
@@ -230,6 +241,7 @@ static void apply(struct eg_message *message, void *context)
         change_set(worker, change, place);
     worker->config = change->config;
     end_moved(worker);
+    heed_policy(worker);
     change->policy = policy;
     change->config = config;
     eg_worker_change_free(change); /* and with it what was there before */

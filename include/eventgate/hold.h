@@ -4,6 +4,7 @@
 #ifndef EG_HOLD_H
 #define EG_HOLD_H
 
+#include "eventgate/policy.h"
 #include "eventgate/selection.h"
 #include "eventgate/worker.h"
 
@@ -33,6 +34,10 @@ struct eg_journal_channel *eg_hold_channel(struct eg_worker_set *set, const stru
 
 /* Are its live channels still what they were when they were held: of this set, and listed by name if they were? */
 bool eg_hold_is_of(const struct eg_hold *hold, const struct eg_config *config, uint32_t set);
+
+/* May who was let in with these grants still subscribe to them? See eg_policy_still_allows(). */
+bool eg_hold_is_granted(const struct eg_hold *hold, const struct eg_policy *policy, const struct eg_grants *grants,
+                        uint32_t set);
 
 /* Lets go of the channels, and frees the array. */
 void eg_hold_release(struct eg_worker_set *set, struct eg_hold *hold);

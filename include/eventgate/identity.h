@@ -31,7 +31,6 @@ int eg_identity_find_token(const char *authorization, const char *cookie, const 
 void eg_identity_decide(struct eg_exchange *exchange);
 
 /* May it? `set`: the set that has the channels, or EG_ANY_SET. */
-#define EG_ANY_SET UINT32_MAX
 bool eg_identity_allows(const struct eg_exchange *exchange, enum eg_right right, uint32_t set, struct eg_bytes pattern);
 /* Is there anything in a set, or anywhere (EG_ANY_SET), that it may? */
 bool eg_identity_allows_something(const struct eg_exchange *exchange, enum eg_right right, uint32_t set);

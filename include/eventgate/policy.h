@@ -50,6 +50,14 @@ int eg_policy_load(const struct eg_config *config, const struct eg_config *in_us
 struct eg_policy *eg_policy_ref(struct eg_policy *policy);
 void eg_policy_unref(struct eg_policy *policy); /* NULL is let be */
 
+/* May everybody do this with every channel of the name or pattern? `set`: the set that has them, or EG_ANY_SET. */
+#define EG_ANY_SET UINT32_MAX
+bool eg_policy_allows_everybody(const struct eg_policy *policy, enum eg_right right, uint32_t set,
+                                struct eg_bytes pattern);
+/* May who was let in with these grants, by this policy or by an earlier one? NULL: that asked nobody for a token. */
+bool eg_policy_still_allows(const struct eg_policy *policy, const struct eg_grants *grants, enum eg_right right,
+                            uint32_t set, struct eg_bytes pattern);
+
 struct eg_cors_list eg_policy_origins(const struct eg_policy *policy);
 
 /* May a request be for this host? `admin`: it came in by an address for operators, whom keys don't protect from the

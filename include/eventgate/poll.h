@@ -14,6 +14,7 @@ void eg_poll_begin(struct eg_subscription *subscription);
 /* Answers all waiting polls of a set with what they have (drain); or those that have durable channels. */
 void eg_polls_answer(struct eg_worker_set *set);
 void eg_polls_answer_moved(struct eg_worker_set *set); /* see eg_streams_end_moved() */
+void eg_polls_heed_policy(struct eg_worker_set *set);  /* see eg_streams_heed_policy() */
 void eg_polls_answer_log(struct eg_worker_set *set);
 /* The same for those whose token isn't good any more. */
 void eg_polls_heed_tokens(struct eg_worker_set *set);

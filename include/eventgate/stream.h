@@ -36,6 +36,9 @@ void eg_streams_end_log(struct eg_worker_set *set);
 /* Ends those whose token isn't good any more. */
 void eg_streams_heed_tokens(struct eg_worker *worker);
 
+/* Ends those of the set that the worker's policy, which is a new one, doesn't let read what they read. */
+void eg_streams_heed_policy(struct eg_worker_set *set);
+
 /* Closes all streams at once. */
 void eg_streams_close(struct eg_worker *worker);
 

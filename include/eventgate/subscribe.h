@@ -37,6 +37,9 @@ void eg_subscribe_shed_pending(struct eg_worker_set *set, enum eg_problem proble
 /* The same for those that have a channel which isn't the set's any more, or no longer by its name. */
 void eg_subscribe_shed_moved(struct eg_worker_set *set);
 
+/* The same for those that the worker's policy, which is a new one, doesn't let subscribe to what they ask for. */
+void eg_subscribe_heed_policy(struct eg_worker_set *set);
+
 /* Refuses a subscription for now: SSE gets 200, a jittered `retry:` and the end (an error would stop an EventSource for
  * good), the others the problem. */
 void eg_subscribe_shed(struct eg_worker *worker, struct eg_exchange *exchange, enum eg_transport transport,

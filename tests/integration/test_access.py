@@ -589,6 +589,44 @@ def test_anonymous_grants_and_names_change_at_reload(start_gateway, tmp_path, se
     assert len(changed) == 1 and "INFO" in changed[0], "said once"
 
 
+@pytest.mark.threads
+def test_streams_without_a_grant_end_when_keys_come_and_anonymous_grants_go(start_gateway, tmp_path, secret_file, postgres):
+    """What was begun without a token, too; who has one that grants it, or needs none, notices nothing."""
+    config = tmp_path / "gateway.conf"
+
+    def write(keys, anonymous):
+        config.write_text("[gateway]\nlisten = 127.0.0.1:0\nworkers = 2\n" + f"keys = HS256:{secret_file}\n" * keys +
+                          f"[set default]\npostgres = {postgres.conninfo}\nlive = t/*, u\n" +
+                          f"anonymous_subscribe = {anonymous}\n" * bool(anonymous))
+
+    write(False, "")
+    gateway = start_gateway("--config", str(config), database=None, listen=None).wait_ready()
+    with gateway.stream("/events?channel=t/a") as never, gateway.stream("/events?channel=t/b") as first:
+        for stream in never, first:
+            stream.cursor()
+        place = gateway.poll("/channels/t/a")["next"]
+        with Connection(gateway.address) as waiting:
+            waiting.request("GET", f"/channels/t/a?wait=60&after={place}")
+            until(lambda: gateway.metric('eventgate_streams{transport="poll"}') == 1, "it waits")
+            write(True, "t/b, t/c, u")
+            reload(gateway, "configuration reloaded")
+            never.until_closed()
+            assert waiting.response().json()["events"] == []
+        assert gateway.get("/channels/t/a?wait=0").status == 401
+        both = gateway.stream("/events?channel=t/a&channel=t/c", **bearer(["t/a"]))
+        told, other = gateway.stream("/channels/t/c", **bearer(["t/*"])), gateway.stream("/channels/u")
+        with both, told, other:
+            for stream in both, told, other:
+                stream.cursor()
+            write(True, "u")
+            reload(gateway, "configuration reloaded")
+            first.until_closed()
+            both.until_closed() # one of its channels would have to be granted by its token now
+            postgres.notify("t/c", "1")
+            postgres.notify("u", "2")
+            assert [told.event().data, other.event().data] == [1, 2]
+
+
 # --- logs ------------------------------------------------------------------------------------------------------------
 
 def test_no_token_is_ever_in_the_log(guarded, channel):
