@@ -30,8 +30,12 @@ static void enter(struct eg_gateway *gateway, struct eg_place *place, enum eg_pl
     bool allowed = false;
     for (size_t i = 0; i < EG_ARRAY_LENGTH(before[0]); i++)
         allowed = allowed || before[state][i] == place->state;
-    if (!allowed)
-        abort();
+    if (!allowed) {
+        eg_log(EG_LOG_ERROR, "impossible state of a set", EG_LOG_STR("set", place->row->name),
+               EG_LOG_STR("from", names[place->state]), EG_LOG_STR("to", names[state]));
+        eg_log_stop(); /* the line is to be seen */
+        abort();       /* a bug of ours */
+    }
     eg_log(EG_LOG_DEBUG, "set", EG_LOG_STR("set", place->row->name), EG_LOG_STR("state", names[state]),
            EG_LOG_INT("place", (uint64_t)(place - gateway->places)));
     place->state = state;

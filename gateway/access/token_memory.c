@@ -45,6 +45,8 @@ __attribute__((constructor)) static void lend_memory(void)
 {
     cjose_set_alloc_funcs(eg_scratch_alloc, eg_scratch_realloc, eg_scratch_free);
     CRYPTO_set_mem_functions(allocate, reallocate, give_back);
+    /* Nor does exit() take OpenSSL apart: libpq may still be in it, in the thread of an attempt to connect. */
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
 }
 
 void eg_token_memory_begin(void)

@@ -10,7 +10,6 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "eventgate/buffer.h"
+#include "eventgate/quiet_thread.h"
 #include "eventgate/utf8.h"
 
 #define QUEUE_BYTES (1u << 20)
@@ -245,16 +245,12 @@ void eg_log_configure(enum eg_log_level level, enum eg_log_format format)
 
 int eg_log_start(void)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     running = true;
     stopping = false;
-    int error = pthread_create(&writer, NULL, write_queue, NULL);
+    int error = eg_quiet_thread_start(&writer, NULL, write_queue, NULL);
     if (error)
         running = false;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return -error;
+    return error;
 }
 
 void eg_log_stop(void)

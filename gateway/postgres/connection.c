@@ -72,7 +72,8 @@ static void change_state(struct eg_connection *connection, enum event event)
     if (next == NOWHERE) {
         eg_log(EG_LOG_ERROR, "impossible transition", EG_LOG_STR("set", connection->set->name),
                EG_LOG_STR("state", state_names[connection->state]), EG_LOG_STR("event", event_names[event]));
-        abort(); /* a bug of ours */
+        eg_log_stop(); /* the line is to be seen */
+        abort();       /* a bug of ours */
     }
     eg_log(EG_LOG_DEBUG, "connection state", EG_LOG_STR("set", connection->set->name),
            EG_LOG_STR("purpose", connection->purpose), EG_LOG_STR("from", state_names[connection->state]),

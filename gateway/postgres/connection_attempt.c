@@ -9,8 +9,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <libpq-fe.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -20,6 +18,7 @@
 #include <unistd.h>
 
 #include "eventgate/log.h"
+#include "eventgate/quiet_thread.h"
 
 #define THREAD_STACK_BYTES (1u << 18)
 
@@ -134,18 +133,14 @@ static bool start_thread(struct eg_attempt *attempt)
 {
     pthread_t thread;
     pthread_attr_t attributes;
-    sigset_t all, before;
     if (pthread_attr_init(&attributes) != 0)
         return false;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     atomic_fetch_add(&attempt->references, 1);
-    bool started = pthread_create(&thread, &attributes, run_attempt, attempt) == 0;
+    bool started = eg_quiet_thread_start(&thread, &attributes, run_attempt, attempt) == 0;
     if (!started)
         atomic_fetch_sub(&attempt->references, 1);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return started;
 }

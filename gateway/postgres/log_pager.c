@@ -297,6 +297,10 @@ static void take_rows(struct eg_log_pager *pager, struct read *read, const struc
 static void answer_one(struct eg_log_pager *pager, const struct read *read, struct eg_log_request *request)
 {
     size_t i = 0;
+    if (eg_log_jumps_inside(eg_log_reader_state(pager->reader)->jumps, request->after)) {
+        place(pager, request); /* it was placed before there was this jump */
+        return;
+    }
     while (i + 1 < read->page_count && request->after >= read->pages[i]->upto)
         i++;
     struct eg_log_page *page = read->pages[i];

@@ -2,7 +2,10 @@
 
 import signal
 import socket
+import socketserver
+import struct
 import subprocess
+import threading
 
 import pytest
 
@@ -265,3 +268,41 @@ def test_start_and_stop_at_any_moment(postgres):
         log = process.communicate(timeout=DEADLINE)[1].decode()
         assert process.returncode in (0, -signal.SIGTERM, 143), log
         assert "Sanitizer" not in log
+
+
+@pytest.fixture
+def laborious_server():
+    """What speaks PostgreSQL's protocol just far enough to keep a client busy with its password for many seconds."""
+    asked = threading.Event()
+
+    def message(kind, body):
+        return kind + struct.pack("!i", len(body) + 4) + body
+
+    class Session(socketserver.StreamRequestHandler):
+        def handle(self):
+            self.rfile.read(struct.unpack("!i", self.rfile.read(4))[0] - 4)
+            self.wfile.write(message(b"R", struct.pack("!i", 10) + b"SCRAM-SHA-256\0\0"))
+            self.rfile.read(1)
+            first = self.rfile.read(struct.unpack("!i", self.rfile.read(4))[0] - 4)
+            nonce = first.split(b"r=")[1]
+            challenge = b"r=" + nonce + b"server,s=c2FsdHNhbHQ=,i=50000000"
+            self.wfile.write(message(b"R", struct.pack("!i", 11) + challenge))
+            asked.set()
+            self.rfile.read()
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Session) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1], asked
+        server.shutdown()
+
+
+def test_it_ends_while_it_works_at_a_password(start_gateway, laborious_server):
+    """libpq is in OpenSSL then, on a thread that nobody can wait for: exit() must not pull that from under it."""
+    port, asked = laborious_server
+    conninfo = f"host=127.0.0.1 port={port} user=x password=y sslmode=disable gssencmode=disable"
+    gateway = start_gateway(database=conninfo)
+    assert asked.wait(DEADLINE)
+    assert gateway.stop() == 0, gateway.log_text()

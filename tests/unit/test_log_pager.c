@@ -3,6 +3,7 @@
 #include "eventgate/log_pager.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -472,6 +473,34 @@ static void pages_of_another_incarnation_are_forgotten(void **state)
     close_bench(bench);
 }
 
+/* Asked of the incarnation before, and answered by the new one, which the reader has found meanwhile. */
+static void a_read_that_a_jump_overtakes_tells_of_it(void **state)
+{
+    (void)state;
+    postgres_install("postgres");
+    fill("'a/1'", 10);
+    struct bench *bench = open_bench("a/*");
+    until_attached(bench);
+    let_go(read_page(bench, "a/1", 0));
+    char *pid = postgres_ask("postgres", "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '% page'");
+    pid_t backend = (pid_t)strtol(pid, NULL, 10);
+    free(pid);
+    assert_true(backend > 1);
+    assert_int_equal(kill(backend, SIGSTOP), 0);
+    struct eg_log_request *request = ask(bench, "a/1", 4000);
+    postgres_run("postgres", "SELECT eventgate.begin_incarnation(5000)");
+    eg_log_reader_doubt(bench->reader);
+    while (eg_log_reader_state(bench->reader)->jumps->count == 0)
+        eg_loop_turn(bench->loop, 50);
+    uint64_t to = eg_log_reader_state(bench->reader)->jumps->jumps[0].to;
+    assert_int_equal(bench->done, 0);
+    assert_int_equal(kill(backend, SIGCONT), 0);
+    await(bench, 1);
+    assert_gap(request, EG_GAP_FAILOVER, to);
+    let_go(request);
+    close_bench(bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -488,6 +517,7 @@ int main(void)
         cmocka_unit_test(requests_wait_while_the_database_is_away),
         cmocka_unit_test(requests_before_the_first_attach_wait_for_it),
         cmocka_unit_test(pages_of_another_incarnation_are_forgotten),
+        cmocka_unit_test(a_read_that_a_jump_overtakes_tells_of_it),
     };
     eg_log_configure(EG_LOG_ERROR, EG_LOG_TEXT);
     return cmocka_run_group_tests(tests, postgres_start, postgres_stop);
