@@ -3,11 +3,13 @@
  * environment, and all listening sockets. This process serves on until the new one is ready; then that one accepts the
  * connections, and this one drains. Whatever goes wrong before, this one goes on as if nothing had happened.
  *
- * Ready means that all its sets are. Where they aren't by the deadline, it is enough that it could serve, if this
- * process isn't ready either: a database that is away keeps nobody from a new version.
+ * Ready means that all its sets are. Where they aren't by the deadline, it is enough that it has each connection that
+ * this process has: a database that is away keeps nobody from a new version. One that has just come back, to this
+ * process first, is given a moment more.
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -15,6 +17,11 @@
 
 #include "eventgate/gateway_internal.h"
 #include "eventgate/log.h"
+#include "eventgate/reach.h"
+
+/* The longest time in which a process that lives says something, and in which it reaches what another one does. */
+#define MOMENT_MAX_MS 2000u
+#define LOOK_AGAIN_MS 50u
 
 /* --- which program ------------------------------------------------------------------------------------------------ */
 
@@ -102,24 +109,67 @@ static void hand_over(struct eg_upgrade *upgrade)
     eg_gateway_drain(gateway, true);
 }
 
+/* The first set of which this process has a connection that the new one, which has that set, too, lacks; NULL: none. */
+static const char *lacked_set(struct eg_upgrade *upgrade)
+{
+    struct eg_gateway *gateway = gateway_of(upgrade);
+    for (uint32_t i = 0; i < gateway->shared.place_count; i++) {
+        const struct eg_place *place = &gateway->places[i];
+        if (place->state != EG_PLACE_RUNNING)
+            continue;
+        struct eg_set_facts facts = eg_set_status_read(&gateway->shared.statuses[i]);
+        int reached = eg_reach_find(&upgrade->successor.reach, place->row->name);
+        if (reached >= 0 && (eg_reached_by(&facts) & ~(unsigned)reached))
+            return place->row->name;
+    }
+    return NULL;
+}
+
+static void note_lack(struct eg_upgrade *upgrade)
+{
+    uint64_t now_ms = eg_loop_now_ms(upgrade->loop);
+    if (!lacked_set(upgrade))
+        upgrade->lacks_since_ms = 0;
+    else if (upgrade->lacks_since_ms == 0)
+        upgrade->lacks_since_ms = now_ms;
+}
+
 static void told(struct eg_successor *successor, char message)
 {
     struct eg_upgrade *upgrade = EG_CONTAINER_OF(successor, struct eg_upgrade, successor);
+    upgrade->heard_ms = eg_loop_now_ms(upgrade->loop);
     if (message == EG_SUCCESSOR_STARTED)
         upgrade->started = true;
     else if (message == EG_SUCCESSOR_READY)
         hand_over(upgrade);
+    else if (message == EG_SUCCESSOR_REACH)
+        note_lack(upgrade);
+}
+
+static void give_up_lacking(struct eg_upgrade *upgrade, const char *set)
+{
+    char sentence[300];
+    snprintf(sentence, sizeof(sentence),
+             "the new process does not reach the database of set %s as this one does (upgrade_timeout)", set);
+    give_up(upgrade, sentence);
 }
 
 static void time_is_up(struct eg_timer *timer)
 {
     struct eg_upgrade *upgrade = EG_CONTAINER_OF(timer, struct eg_upgrade, deadline);
+    uint64_t now_ms = eg_loop_now_ms(upgrade->loop), moment_ms = upgrade->moment_ms;
+    const char *set = lacked_set(upgrade);
+    note_lack(upgrade);
     if (!upgrade->started)
         give_up(upgrade, "the new process did not start in time (upgrade_timeout)");
-    else if (eg_gateway_is_ready(gateway_of(upgrade)))
-        give_up(upgrade, "the new process does not reach its databases as this one does (upgrade_timeout)");
-    else
+    else if (now_ms - upgrade->heard_ms > moment_ms)
+        give_up(upgrade, "the new process has started, but no longer answers (upgrade_timeout)");
+    else if (!set)
         hand_over(upgrade);
+    else if (now_ms - upgrade->lacks_since_ms >= moment_ms)
+        give_up_lacking(upgrade, set);
+    else if (eg_timer_set(upgrade->loop, timer, now_ms + LOOK_AGAIN_MS) != 0)
+        give_up(upgrade, "out of memory");
 }
 
 /* --- how it begins ------------------------------------------------------------------------------------------------ */
@@ -150,7 +200,10 @@ void eg_gateway_upgrade(struct eg_gateway *gateway)
         return;
     }
     upgrade->loop = gateway->loop;
+    uint64_t timeout_ms = gateway->config->settings.upgrade_timeout_ms;
     upgrade->started = false;
+    upgrade->lacks_since_ms = 0;
+    upgrade->moment_ms = timeout_ms / 2 < MOMENT_MAX_MS ? timeout_ms / 2 : MOMENT_MAX_MS;
     upgrade->deadline.fire = time_is_up;
     upgrade->successor.told = told;
     upgrade->successor.ended = ended;
@@ -161,8 +214,7 @@ void eg_gateway_upgrade(struct eg_gateway *gateway)
     }
     eg_log(EG_LOG_INFO, "upgrade: a new process is starting", EG_LOG_STR("program", upgrade->program),
            EG_LOG_INT("pid", (uint64_t)upgrade->successor.pid));
-    if (eg_timer_set(gateway->loop, &upgrade->deadline,
-                     eg_monotonic_ms() + gateway->config->settings.upgrade_timeout_ms) != 0)
+    if (eg_timer_set(gateway->loop, &upgrade->deadline, eg_monotonic_ms() + timeout_ms) != 0)
         give_up(upgrade, "out of memory");
 }
 

@@ -42,6 +42,17 @@ void eg_predecessor_tell(struct eg_predecessor *predecessor, char message)
         eg_log(EG_LOG_WARN, "the process that is to hand over does not listen");
 }
 
+void eg_predecessor_tell_reach(struct eg_predecessor *predecessor, const struct eg_buffer *text)
+{
+    struct eg_buffer whole = EG_BUFFER_INIT;
+    eg_buffer_add(&whole, &(char){EG_SUCCESSOR_REACHES}, 1);
+    eg_buffer_add(&whole, text->data, text->length);
+    eg_buffer_add(&whole, &(char){EG_SUCCESSOR_REACH}, 1);
+    if (predecessor->fd > 0 && !whole.failed && !text->failed)
+        (void)!send(predecessor->fd, whole.data, whole.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    eg_buffer_done(&whole);
+}
+
 void eg_predecessor_done(struct eg_predecessor *predecessor)
 {
     if (predecessor->fd <= 0)

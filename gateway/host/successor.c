@@ -163,6 +163,7 @@ static void let_go(struct eg_successor *successor)
 {
     eg_loop_remove(successor->loop, successor->fd, &successor->watch);
     close(successor->fd);
+    eg_buffer_done(&successor->reach);
     successor->pid = 0;
 }
 
@@ -182,14 +183,29 @@ static void reap(struct eg_successor *successor, char *ret_sentence, size_t size
                  WEXITSTATUS(status));
 }
 
+static void take(struct eg_successor *successor, char message)
+{
+    bool reached = successor->reaches && message == EG_SUCCESSOR_REACH;
+    if (message == EG_SUCCESSOR_REACHES) {
+        eg_buffer_clear(&successor->reach);
+        successor->reaches = true;
+    } else if (successor->reaches && !reached) {
+        eg_buffer_add(&successor->reach, &message, 1);
+    } else {
+        successor->reaches = false;
+        successor->told(successor, message);
+    }
+}
+
 static void ready(struct eg_watch *watch, uint32_t epoll_events)
 {
     struct eg_successor *successor = EG_CONTAINER_OF(watch, struct eg_successor, watch);
-    char message, sentence[160];
+    char messages[512], sentence[160];
     (void)epoll_events;
-    ssize_t got = recv(successor->fd, &message, 1, MSG_DONTWAIT);
-    if (got == 1) {
-        successor->told(successor, message);
+    ssize_t got = recv(successor->fd, messages, sizeof(messages), MSG_DONTWAIT);
+    if (got > 0) {
+        for (ssize_t i = 0; i < got && successor->pid != 0; i++)
+            take(successor, messages[i]);
     } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
         reap(successor, sentence, sizeof(sentence));
         let_go(successor);
@@ -213,6 +229,8 @@ int eg_successor_start(struct eg_successor *successor, struct eg_loop *loop, con
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return failed(ret_error, path, -errno);
     successor->loop = loop;
+    successor->reaches = false;
+    successor->reach = EG_BUFFER_INIT;
     successor->watch.ready = ready;
     successor->fd = pair[0];
     int result = environment_make(&made, environment, listening);

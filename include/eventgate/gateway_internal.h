@@ -25,8 +25,11 @@ struct eg_upgrade {
     char *program; /* what is started; NULL: it isn't known */
     struct eg_successor successor;
     struct eg_timer deadline;
-    bool started;   /* the new process could serve */
-    bool to_reload; /* SIGHUP came meanwhile: for whoever serves in the end */
+    bool started;            /* the new process could serve */
+    uint64_t moment_ms;      /* in which it says something, and reaches what this one does, if it can */
+    uint64_t heard_ms;       /* when it last said anything */
+    uint64_t lacks_since_ms; /* since when it has not reached what this one does; 0: it does */
+    bool to_reload;          /* SIGHUP came meanwhile: for whoever serves in the end */
     struct eg_loop *loop;
 };
 
@@ -34,6 +37,7 @@ struct eg_upgrade {
 struct eg_takeover {
     struct eg_predecessor predecessor;
     struct eg_timer look; /* for what it needs to be ready */
+    uint64_t tell_ms;     /* when to say again what is reached */
     bool waiting;
 };
 

@@ -5,6 +5,7 @@
 #ifndef EG_PREDECESSOR_H
 #define EG_PREDECESSOR_H
 
+#include "eventgate/buffer.h"
 #include "eventgate/loop.h"
 
 /* Embedded; zero-initialise, then fill in the hook. Main thread. */
@@ -21,6 +22,8 @@ struct eg_predecessor {
 int eg_predecessor_take(struct eg_predecessor *predecessor, struct eg_loop *loop, int fd) EG_MUST_CHECK;
 /* Says EG_SUCCESSOR_STARTED or EG_SUCCESSOR_READY. */
 void eg_predecessor_tell(struct eg_predecessor *predecessor, char message);
+/* Says what is reached (reach.h). Where there is no room for it, the next one will do. */
+void eg_predecessor_tell_reach(struct eg_predecessor *predecessor, const struct eg_buffer *text);
 /* Lets go of it, if there is one. */
 void eg_predecessor_done(struct eg_predecessor *predecessor);
 

@@ -3,6 +3,8 @@
  * sockets (listening.h), and the two talk over a pair of sockets, a byte for each message:
  *
  *     new to old   EG_SUCCESSOR_STARTED   it could serve now: the configuration is good, its threads run
+ *                  EG_SUCCESSOR_REACH     ends what it reaches of its databases (reach.h), which begins with
+ *                                         EG_SUCCESSOR_REACHES; ten times a second, which shows, too, that it is alive
  *                  EG_SUCCESSOR_READY     and all that it needs is there
  *     old to new   EG_SUCCESSOR_SERVE     accept connections: the old one doesn't any more
  *
@@ -21,11 +23,13 @@
 
 #define EG_SUCCESSOR_STARTED 's'
 #define EG_SUCCESSOR_READY 'r'
+#define EG_SUCCESSOR_REACHES '('
+#define EG_SUCCESSOR_REACH ')'
 #define EG_SUCCESSOR_SERVE 'S'
 
 /* Embedded; zero-initialise, then fill in the hooks. Main thread. */
 struct eg_successor {
-    /* It has said EG_SUCCESSOR_STARTED or EG_SUCCESSOR_READY. */
+    /* It has said EG_SUCCESSOR_STARTED, EG_SUCCESSOR_READY, or EG_SUCCESSOR_REACH: `reach` has the text. */
     void (*told)(struct eg_successor *successor, char message);
     /* It has ended, in the way that the sentence says; nothing is left of it. */
     void (*ended)(struct eg_successor *successor, const char *sentence);
@@ -34,6 +38,8 @@ struct eg_successor {
     struct eg_watch watch;
     pid_t pid; /* 0: there is none */
     int fd;
+    struct eg_buffer reach; /* what it has told last, or is telling */
+    bool reaches;           /* it is telling */
 };
 
 /*

@@ -202,13 +202,41 @@ def test_a_new_process_that_does_not_reach_the_database(start_gateway, postgres,
     gateway = start_gateway("--config", str(file), database=None).wait_ready()
     write("host=/nonexistent")
     lines = gateway.start_upgrade()
-    assert "databases" in gateway.wait_log_behind(lines, "upgrade has failed")
+    assert "database of set shop" in gateway.wait_log_behind(lines, "upgrade has failed")
     gateway.wait_ready()
     gateway.stop()
     unready = start_gateway("--config", str(file), database=None)
     assert unready.status_of("/readyz") == 503
     assert unready.upgrade().wait(20) == 0
     assert unready.status_of("/readyz") == 503
+
+
+def test_one_database_that_is_away_hides_no_other_that_only_the_old_process_reaches(start_gateway, postgres, tmp_path):
+    file = tmp_path / "gateway.conf"
+
+    def write(conninfo):
+        file.write_text("[gateway]\nupgrade_timeout = 1s\n[set away]\npostgres = host=/nonexistent\nlive = a\n"
+                        f"[set shop]\npostgres = {conninfo}\nlive = t/**\n")
+
+    write(postgres.conninfo)
+    gateway = start_gateway("--config", str(file), database=None)
+    until(lambda: gateway.publish("t/a", "1").status == 202, "one set is ready")
+    write("host=/nonexistent")
+    lines = gateway.start_upgrade()
+    assert "database of set shop" in gateway.wait_log_behind(lines, "upgrade has failed")
+    write(postgres.conninfo)
+    assert gateway.upgrade().wait(20) == 0
+    assert gateway.publish("t/a", "1").status == 202
+
+
+def test_a_new_process_that_freezes(start_gateway, tmp_path):
+    """It is told so, and never handed over to, though neither of them reaches the database."""
+    gateway = start_gateway("--upgrade-timeout", "3s", database="host=/nonexistent")
+    lines = gateway.start_upgrade()
+    pid = int(re.search(r"pid=(\d+)", gateway.wait_log_behind(lines, "a new process is starting"))[1])
+    gateway.wait_log_behind(lines, "started.*workers")
+    os.kill(pid, signal.SIGSTOP)
+    assert "no longer answers" in gateway.wait_log_behind(lines, "upgrade has failed")
 
 
 def test_signals_during_an_upgrade(start_gateway, program, tmp_path, postgres, channel):

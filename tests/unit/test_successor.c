@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "eventgate/predecessor.h"
+#include "eventgate/reach.h"
 
 #define TURN_MS 20000
 #define LOOKED_AT 256
@@ -98,6 +99,10 @@ static int be_the_new_one(const char *how)
     eg_predecessor_tell(&predecessor, EG_SUCCESSOR_STARTED);
     while (strcmp(how, "mute") == 0)
         pause();
+    struct eg_buffer reach = EG_BUFFER_INIT;
+    eg_reach_add(&reach, "shop", 5);
+    eg_predecessor_tell_reach(&predecessor, &reach);
+    eg_buffer_done(&reach);
     eg_predecessor_tell(&predecessor, EG_SUCCESSOR_READY);
     while (!served)
         eg_loop_turn(loop, TURN_MS);
@@ -111,12 +116,14 @@ static int be_the_new_one(const char *how)
 
 static struct {
     bool started, ready;
+    int reached;
     char ended[160];
 } news;
 
 static void told(struct eg_successor *successor, char message)
 {
-    (void)successor;
+    if (message == EG_SUCCESSOR_REACH)
+        news.reached = eg_reach_find(&successor->reach, "shop");
     news.started |= message == EG_SUCCESSOR_STARTED;
     news.ready |= message == EG_SUCCESSOR_READY;
 }
@@ -179,6 +186,7 @@ static void hand_over(const char *how)
         eg_loop_turn(loop, TURN_MS);
     assert_string_equal(news.ended, "");
     assert_true(news.started);
+    assert_int_equal(news.reached, 5);
     assert_int_equal(eg_successor_serve(&successor), 0);
     assert_int_equal(successor.pid, 0);
     eg_listening_close(&listening); /* what waits in its queues goes on doing so */
