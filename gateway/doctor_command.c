@@ -183,6 +183,7 @@ static void check_databases(struct eg_report *report, const struct eg_config *co
             if (strcmp(set->postgres, first->postgres) != 0)
                 continue;
             done |= j < i;
+            database.sets++;
             database.durable |= set->durable_count > 0;
             database.needed += connections_of(config, set);
             if (length < sizeof(database.subject) / 2)

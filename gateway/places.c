@@ -342,6 +342,17 @@ void eg_places_opened(void *context, uint32_t place, bool made)
     eg_places_answered(context, place);
 }
 
+/* Is there another one of its name? */
+static bool is_replaced(const struct eg_gateway *gateway, const struct eg_place *place)
+{
+    for (uint32_t i = 0; i < gateway->shared.place_count; i++) {
+        const struct eg_place *other = &gateway->places[i];
+        if (other->state == EG_PLACE_RUNNING && strcmp(other->row->name, place->row->name) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* All that were asked have answered. */
 static void go_on(struct eg_gateway *gateway, uint32_t number)
 {
@@ -353,7 +364,8 @@ static void go_on(struct eg_gateway *gateway, uint32_t number)
         for (uint32_t w = 0; w < gateway->shared.worker_count; w++)
             eg_worker_drop_set(gateway->workers[w], place->sets[w]);
     } else if (place->state == EG_PLACE_DROPPING || place->state == EG_PLACE_CLOSING) {
-        eg_log(EG_LOG_INFO, "the set is gone", EG_LOG_STR("set", place->row->name));
+        eg_log(EG_LOG_INFO, is_replaced(gateway, place) ? "the set has been replaced" : "the set is gone",
+               EG_LOG_STR("set", place->row->name));
         enter(gateway, place, EG_PLACE_FREE, 0);
         clear(gateway, number);
     }

@@ -97,12 +97,76 @@ static void put_usage(const struct eg_usage *rows)
     }
 }
 
+/* --- what --help says of a command, whose lines are wider than a page -------------------------------------------- */
+
+/* Where the second column of a row begins, if the first one fills its own. */
+#define TEXT_COLUMN 25
+
+enum block { NONE, SENTENCES, ROWS, EXAMPLES };
+
+static void put_row(char *line, size_t indent)
+{
+    char *gap = strstr(line + indent, "  ");
+    if (!gap && strlen(line) > TEXT_COLUMN && line[TEXT_COLUMN - 1] == ' ')
+        gap = line + TEXT_COLUMN - 1;
+    if (gap)
+        *gap++ = '\0';
+    put_term(line + indent, NULL);
+    if (gap)
+        put_line(gap + strspn(gap, " "));
+}
+
+static enum block put_help_line(char *line, enum block block)
+{
+    size_t indent = strspn(line, " ");
+    if (line[0] == '\0') {
+        if (block == EXAMPLES)
+            printf(".fi\n");
+        return NONE;
+    }
+    if (block == EXAMPLES) {
+        put_line(line + (indent < 2 ? indent : 2));
+    } else if (strcmp(line, "Examples:") == 0) {
+        paragraph(line);
+        printf(".PP\n.nf\n");
+        return EXAMPLES;
+    } else if (indent == 0) {
+        if (block != SENTENCES)
+            printf(".PP\n");
+        put_line(line);
+        return SENTENCES;
+    } else if (block == SENTENCES) { /* another usage */
+        printf(".br\n");
+        put_line(line + indent);
+    } else if (indent > 6) { /* of the row above */
+        put_line(line + indent);
+    } else {
+        put_row(line, indent);
+        return ROWS;
+    }
+    return block;
+}
+
+static void put_help(const char *text)
+{
+    enum block block = NONE;
+    char line[200];
+    while (*text) {
+        size_t length = strcspn(text, "\n");
+        snprintf(line, sizeof(line), "%.*s", (int)length, text);
+        block = put_help_line(line, block);
+        text += length + (text[length] == '\n');
+    }
+}
+
 static void put_commands(void)
 {
     for (const struct eg_usage_command *command = eg_usage_commands; command->name; command++) {
-        put_term(command->name, command->arguments);
+        printf(".SS ");
+        put(command->name);
+        putchar('\n');
         put_line(command->summary);
-        example(command->text);
+        put_help(command->text);
     }
 }
 
@@ -157,7 +221,7 @@ static void print_program(void)
               "channels. Durable channels are kept in a log in the same database (schema eventgate), and resumed "
               "from it on any gateway. Where an event could have been missed, subscribers are told so, by a gap.");
     paragraph("Without a command it serves until it is told to end. It logs to standard error.");
-    example("pg_eventgate --postgres 'dbname=shop' --live 'orders,chat/*' --listen 127.0.0.1:8080\n"
+    example("pg_eventgate --postgres 'dbname=shop' --live 'orders,chat/*'\n"
             "curl -N http://127.0.0.1:8080/channels/orders\n");
     begin_section("COMMANDS");
     put_commands();
@@ -191,7 +255,7 @@ static void put_keys(enum eg_option_scope scope)
         put_term(key, eg_options[i].placeholder);
         put_line(eg_options[i].help);
         put_default(&eg_options[i]);
-        put_line(eg_options[i].reloads ? "Changes with SIGHUP." : "Changes with a restart.");
+        put_line(eg_options[i].reloads ? "Changes with SIGHUP." : "Changes with a restart or an upgrade.");
     }
 }
 

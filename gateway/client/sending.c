@@ -54,10 +54,13 @@ static void tell(uint64_t line, const char *what, const char *sentence)
 
 static void tell_all(const struct post *post, const char *what, const char *sentence)
 {
-    char words[80];
     uint64_t first = post->items[0].line, last = post->items[post->count - 1].line;
-    snprintf(words, sizeof(words), "to %" PRIu64 " %s", last, what);
-    tell(first, post->count > 1 ? words : what, sentence);
+    bool was = strncmp(what, "was ", 4) == 0;
+    if (post->count == 1)
+        tell(first, what, sentence);
+    else
+        eg_complain(COMMAND, "lines %" PRIu64 " to %" PRIu64 " %s%s: %s", first, last, was ? "were " : "",
+                    was ? what + 4 : what, sentence);
 }
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */
@@ -77,7 +80,8 @@ static enum fate judge(struct post *post)
     const struct eg_call_answer *answer = &post->answer;
     unsigned status = answer->status;
     post->type[0] = '\0';
-    snprintf(post->sentence, sizeof(post->sentence), "%s", answer->problem);
+    snprintf(post->sentence, sizeof(post->sentence), "%s",
+             answer->outcome == EG_CALL_ENDED ? "ended by a signal" : answer->problem);
     if (answer->outcome == EG_CALL_IMPOSSIBLE)
         return REFUSED_ALL;
     if (answer->outcome != EG_CALL_ANSWERED)

@@ -60,7 +60,7 @@ static void check_membership(struct eg_report *report, struct eg_admin *admin, c
     else
         eg_report_add(report, EG_FINE, "role", subject, NULL, "role %s%s%s%s", role,
                       roles[0]  ? ", which has the rights of "
-                      : durable ? ""
+                      : durable ? ", which has none of the rights that durable channels need"
                                 : ": live channels need no more than to connect",
                       roles, "");
 }
@@ -97,10 +97,8 @@ static bool check_version(struct eg_report *report, const struct eg_schema_situa
         return false;
     }
     if (version < 0)
-        eg_report_add(report, EG_ERROR, "schema", subject,
-                      "It needs the rights of eventgate_gateway; see the next error.",
-                      "role %s may not even ask for the schema's version", situation->user);
-    else if (version < eg_schema_version)
+        return true; /* nothing is granted to the role, as is said next */
+    if (version < eg_schema_version)
         eg_report_add(report, EG_ERROR, "schema", subject,
                       situation->is_extension ? "As its owner: ALTER EXTENSION pg_eventgate UPDATE;"
                                               : "As its owner: pg_eventgate schema upgrade --postgres CONNINFO. "

@@ -189,8 +189,10 @@ struct room {
     long limit, used;
 };
 
-static void check_room(struct eg_report *report, struct eg_admin *admin, const char *subject, long needed)
+static void check_room(struct eg_report *report, struct eg_admin *admin, const struct eg_doctor_database *database)
 {
+    const char *subject = database->subject, *whom = database->sets > 1 ? "these sets" : "this set";
+    long needed = (long)database->needed;
     struct eg_error error;
     if (eg_admin_run(admin, room_sql, &error) != 0 || eg_admin_rows(admin) == 0)
         return;
@@ -204,10 +206,9 @@ static void check_room(struct eg_report *report, struct eg_admin *admin, const c
             continue;
         long free = rooms[i].limit - (rooms[i].used - 1); /* but for the doctor's own */
         if (free < needed && running == 0) {
-            eg_report_add(report, EG_ERROR, "connections", subject,
-                          "Raise it, or find out who has them (pg_stat_activity).",
-                          "%s allows %ld connections more, and a gateway needs %ld for this set", rooms[i].what,
-                          free > 0 ? free : 0, needed);
+            eg_report_add(
+                report, EG_ERROR, "connections", subject, "Raise it, or find out who has them (pg_stat_activity).",
+                "%s allows %ld more, and a gateway needs %ld for %s", rooms[i].what, free > 0 ? free : 0, needed, whom);
             return;
         }
         left = left < 0 || free < left ? free : left;
@@ -216,18 +217,18 @@ static void check_room(struct eg_report *report, struct eg_admin *admin, const c
         eg_report_add(report, EG_WARNING, "connections", subject,
                       "Another gateway, or this one's upgrade, would find no room. Raise max_connections, or the limit "
                       "of role or database.",
-                      "%ld connections are left; a gateway takes %ld for this set, and twice as many during an upgrade",
-                      left, needed);
+                      "%ld connections are left; a gateway takes %ld for %s, and twice as many during an upgrade", left,
+                      needed, whom);
     else
         eg_report_add(report, EG_FINE, "connections", subject, NULL,
-                      "%ld connections are left; a gateway takes %ld for this set", left, needed);
+                      "%ld connections are left; a gateway takes %ld for %s", left, needed, whom);
 }
 
 void eg_doctor_sessions(struct eg_report *report, struct eg_admin *admin, const struct eg_doctor_database *database)
 {
     const char *subject = database->subject;
     struct eg_error error;
-    check_room(report, admin, subject, (long)database->needed);
+    check_room(report, admin, database);
     if (eg_admin_run(admin, listeners_sql, &error) != 0)
         return;
     long listeners = atol(eg_admin_value(admin, 0)), unseen = atol(eg_admin_value(admin, 1));
@@ -239,8 +240,11 @@ void eg_doctor_sessions(struct eg_report *report, struct eg_admin *admin, const 
                       "Each costs every NOTIFY of the cluster something, even where nothing is for it. Let programs "
                       "subscribe to a gateway instead, and keep gateways few.",
                       "some %ld sessions LISTEN%s", listeners, more);
+    else if (listeners > 0)
+        eg_report_add(report, EG_FINE, "listeners", subject, NULL, "some %ld session%s%s", listeners,
+                      listeners == 1 ? " LISTENs" : "s LISTEN", more);
     else
-        eg_report_add(report, EG_FINE, "listeners", subject, NULL, "some %ld sessions LISTEN%s", listeners, more);
+        eg_report_add(report, EG_FINE, "listeners", subject, NULL, "no session is seen to LISTEN%s", more);
 }
 
 /* --- the queue ---------------------------------------------------------------------------------------------------- */

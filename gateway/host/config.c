@@ -286,6 +286,9 @@ static int check_overlaps(const struct eg_config *config, struct eg_error *error
 static int check(struct eg_config *config, char *const *environment, struct eg_error *error)
 {
     const char *url = variable(environment, "DATABASE_URL");
+    const char *file = config->file ? config->file : "", *colon = config->file ? ": " : "";
+    if (config->set_count == 0 && config->file)
+        return fail(error, "%.200s: no channels: there is no section [set NAME], so nothing could be served.", file);
     if (config->set_count == 0)
         return fail(error, "no channels: nothing could be served. The shortest command line: " EXAMPLE
                            ", or give a file with --config.");
@@ -293,9 +296,9 @@ static int check(struct eg_config *config, char *const *environment, struct eg_e
         struct eg_config_set *set = &config->sets[i];
         if (set->live_count + set->durable_count == 0)
             return fail(error,
-                        "the set %s has no channels: list some with live (--live 'orders,chat/*') or durable "
+                        "%.200s%sthe set %s has no channels: list some with live (--live 'orders,chat/*') or durable "
                         "(--durable 'order/**').",
-                        set->name);
+                        file, colon, set->name);
         if (set->postgres[0] || !url)
             continue;
         free(set->postgres);

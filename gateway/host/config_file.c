@@ -96,12 +96,14 @@ static uint64_t *seen_in(struct file *file, enum eg_option_scope scope)
 static void refuse_key(struct file *file, enum eg_option_scope scope, const char *key)
 {
     char text[200];
+    const struct eg_option *nearest = eg_option_nearest(scope, key);
     if (eg_option_find(!scope, key, strlen(key)))
         snprintf(text, sizeof(text), "\"%.60s\" belongs in %s.", key,
                  scope == EG_OPTION_GATEWAY ? "a section [set NAME]" : "the section [gateway]");
+    else if (nearest)
+        snprintf(text, sizeof(text), "there is no option \"%.60s\"; did you mean \"%s\"?", key, nearest->name);
     else
-        snprintf(text, sizeof(text), "there is no option \"%.60s\"; did you mean \"%s\"?", key,
-                 eg_option_nearest(scope, key)->name);
+        snprintf(text, sizeof(text), "there is no option \"%.60s\"; pg_eventgate --help shows them all.", key);
     refuse(file, file->line, "", text);
 }
 

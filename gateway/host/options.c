@@ -186,10 +186,10 @@ static size_t distance(const char *a, const char *b)
 const struct eg_option *eg_option_nearest(enum eg_option_scope scope, const char *name)
 {
     const struct eg_option *nearest = NULL;
-    size_t best = SIZE_MAX;
+    size_t best = (strlen(name) + 2) / 3; /* further away it would be a guess */
     for (size_t i = 0; i < eg_option_count; i++) {
         size_t far = eg_options[i].scope == scope ? distance(eg_options[i].name, name) : SIZE_MAX;
-        if (!nearest || far < best) {
+        if (far < best || (far == best && !nearest)) {
             nearest = &eg_options[i];
             best = far;
         }

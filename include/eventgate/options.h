@@ -59,7 +59,7 @@ bool eg_option_is_list(const struct eg_option *option);
 /* The option of that name and scope, or NULL. */
 const struct eg_option *eg_option_find(enum eg_option_scope scope, const char *name, size_t length);
 
-/* The option of that scope whose name is the most like `name`. */
+/* The option of that scope whose name is the most like `name`; NULL: none is near. */
 const struct eg_option *eg_option_nearest(enum eg_option_scope scope, const char *name);
 
 /* Do two targets have the same value? */

@@ -109,10 +109,10 @@ def commands_in_help():
     return commands
 
 
-def manual(prefix, page):
-    """What man shows of it, as one line."""
+def manual(prefix, page, width=500):
+    """What man shows of it."""
     shown = command("man", "--warnings", "-l", prefix / f"share/man/man{page[-1]}/{page}.gz",
-                    env=environment(LC_ALL="C.UTF-8", MANWIDTH="500", MANPAGER="cat"))
+                    env=environment(LC_ALL="C.UTF-8", MANWIDTH=str(width), MANPAGER="cat"))
     assert shown.returncode == 0 and shown.stderr == "", shown.stderr
     return shown.stdout
 
@@ -130,10 +130,13 @@ def test_the_manual_has_every_option_command_signal_and_status(prefix):
     for chapter in ("NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "SIGNALS", "EXIT STATUS", "ENVIRONMENT",
                     "FILES", "SEE ALSO"):
         assert re.search(rf"^{chapter}$", program, re.MULTILINE), chapter
+    words = " ".join(program.split())
     for name in commands_in_help():
         assert re.search(rf"^ +{name}\b", program, re.MULTILINE), name
         for line in succeeds(RELEASE, name, "--help").splitlines():
-            assert line.strip() in program, line
+            assert " ".join(line.split()) in words, line
+    for page in ("pg_eventgate.1", "pg_eventgate.conf.5"):
+        assert not [line for line in manual(prefix, page, 80).splitlines() if len(line) > 80], page
     for term in ("SIGTERM", "SIGHUP", "SIGUSR2", "143", "DATABASE_URL", "NOTIFY_SOCKET",
                  "/etc/pg_eventgate/pg_eventgate.conf"):
         assert re.search(rf"^ +{term}\b", program, re.MULTILINE), term

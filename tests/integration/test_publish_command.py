@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import threading
@@ -164,8 +165,20 @@ def test_a_live_event_whose_answer_is_lost_is_told(gateway, channel):
         done.stdin.write("2\n3\n")
         out, err = done.communicate(timeout=DEADLINE)
         assert done.returncode == 3 and out == "", (out, err)
-        assert "may or may not have been published" in err and "line 2" in err, err
+        assert "lines 2 to 3 may or may not have been published: " in err, err
     heard(gateway, channel, act, 2)
+
+
+def test_what_a_signal_ends_is_told_so(channel):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = subprocess.Popen([BINARY, "publish", "--url", "http://127.0.0.1:%d" % silent.getsockname()[1], channel, "1"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+        with silent.accept()[0] as client:
+            assert client.recv(1) == b"P", "the request is on its way"
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == -signal.SIGTERM and out == "", (out, err)
+    assert "may or may not have been published: ended by a signal" in err, err
 
 
 def test_a_gateway_that_is_away_is_waited_for(durable_gateway, durable_channel, make_proxy):

@@ -114,6 +114,8 @@ def test_a_set_of_another_database_takes_its_place(configure, postgres):
         cursor = stream.cursor()
         at.reload(one={"live": "one/*", "postgres": other})
         stream.until_closed()
+    at.gateway.wait_log("the set has been replaced.*set=one")
+    assert "the set is gone" not in at.gateway.log_text()
     with at.gateway.stream("/channels/one/a", Last_Event_ID=cursor) as stream:
         assert stream.gap()["reason"] == "reconnect"
         postgres.notify("one/a", "1")
@@ -225,7 +227,8 @@ def test_bounds_change_without_a_new_session(configure, postgres):
     (dict(one={"live": "one/*"}, two={"durable": "one/**"}), "live or durable"),
     (dict(one={"live": "one/*"}, two={"live": "two", "nonsense": "1"}), "nonsense"),
     (dict(one={"live": "one/*"}, two={"live": "two", "postgres": "host=db nonsense"}), "conninfo|missing"),
-    (dict(one={"live": "one/*"}, two={}), "no channels"),
+    (dict(one={"live": "one/*"}, two={}), "gateway.conf: the set two has no channels"),
+    ({}, "gateway.conf: no channels"),
 ])
 def test_a_bad_file_changes_nothing(configure, sets, told):
     at = configure(one={"live": "one/*"}, here={"live": "here"})

@@ -51,6 +51,7 @@ static void unknown_names_are_told_the_nearest(void **state)
     assert_refused("[gateway]\nmax_bodys = 5\n", "\"max_body\"");
     assert_refused("[gateway]\nheart-beat = 5s\n", "\"heartbeat\"");
     assert_refused("[gateway]\nLISTEN = :80\n", "LISTEN");
+    assert_refused("[set a]\nbogus = 1\n", "there is no option \"bogus\"; pg_eventgate --help");
     assert_refused("[gateway]\nlive = x\n", "\"live\" belongs in a section [set NAME]");
     assert_refused("[set a]\nlisten = :80\n", "\"listen\" belongs in the section [gateway]");
     assert_refused("[set a]\n= x\n", "text:2: ");
