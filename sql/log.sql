@@ -418,6 +418,17 @@ BEGIN
 END
 $$;
 
+-- The same as a cursor of the gateways, where one subscribes who has just read his tables. Before the very first event, that
+-- is whatever will be there.
+CREATE OR REPLACE FUNCTION eventgate.cursor() RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN coalesce((SELECT s.tag || '.' || eventgate.position() FROM eventgate.state AS s), 'earliest');
+END
+$$;
+
 -- Changes with every incarnation, and when its row was reloaded.
 CREATE OR REPLACE FUNCTION eventgate.mark() RETURNS text
     LANGUAGE sql STABLE

@@ -8,7 +8,7 @@ REVOKE ALL ON SCHEMA eventgate FROM PUBLIC;
 GRANT USAGE ON SCHEMA eventgate TO eventgate_publish, eventgate_read, eventgate_gateway, eventgate_admin;
 GRANT EXECUTE ON FUNCTION eventgate.version() TO eventgate_publish, eventgate_read, eventgate_gateway, eventgate_admin;
 GRANT EXECUTE ON FUNCTION eventgate.publish(text, json, text, text, text) TO eventgate_publish;
-GRANT EXECUTE ON FUNCTION eventgate.position()
+GRANT EXECUTE ON FUNCTION eventgate.position(), eventgate.cursor()
     TO eventgate_publish, eventgate_read, eventgate_gateway, eventgate_admin;
 GRANT EXECUTE ON FUNCTION eventgate.mark() TO eventgate_read, eventgate_gateway, eventgate_admin;
 GRANT SELECT ON eventgate.log, eventgate.channel, eventgate.incarnation TO eventgate_read, eventgate_gateway;

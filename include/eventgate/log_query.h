@@ -16,7 +16,7 @@
 
 /* The versions of the schema that the log is read and written in. */
 #define EG_LOG_VERSION_LEAST 1
-#define EG_LOG_VERSION 2
+#define EG_LOG_VERSION 3
 /* Bounds of a result, that at least one row passes. */
 #define EG_LOG_TAIL_ROWS 2000u
 #define EG_LOG_TAIL_BYTES 4000000u

@@ -207,6 +207,21 @@ def test_ones_own_write_is_read_on_any_gateway(pair, database, transport):
         assert client.numbers == [] and client.gaps == []
 
 
+def test_a_cursor_by_sql_goes_on_behind_what_its_snapshot_shows(pair, database):
+    channel = "d/snapshot"
+    fill(database, channel, 1, 3)
+    session = database.session(isolation="repeatable read")
+    session.sql("begin")
+    seen, cursor = session.sql("select (select count(*) from eventgate.log where channel = %s), eventgate.cursor()", channel)[0]
+    fill(database, channel, 4, 6)
+    assert seen == 3 and session.value("select eventgate.cursor()") == cursor, "that of the snapshot"
+    session.sql("commit")
+    for gateway, transport in itertools.product(pair, TRANSPORTS):
+        client = Client(f"channel={channel}", cursor)
+        client.read(gateway, transport, lambda: len(client.numbers) >= 3)
+        assert (client.numbers, client.gaps) == ([4, 5, 6], [])
+
+
 @pytest.mark.parametrize("query", ("payload=raw", "payload=cloudevents", "event=type", "event=channel"))
 def test_every_format_comes_out_of_the_log_as_out_of_the_journal(pair, database, query):
     name = next(names)

@@ -14,6 +14,7 @@ CREATE FUNCTION pg_temp.jumps() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) 
 
 SELECT is(eventgate.mark(), '0', 'before anything: the mark');
 SELECT is(eventgate.position(), 0::bigint, 'before anything: the position');
+SELECT is(eventgate.cursor(), 'earliest', 'before anything: the cursor');
 SELECT is_empty('SELECT FROM eventgate.state', 'an installation makes no state');
 SELECT results_eq('SELECT version, head, jump_froms, jump_tos FROM eventgate.attach(0)',
     $$SELECT eventgate.version(), 0::bigint, '{0}'::bigint[], '{0}'::bigint[]$$, 'the first incarnation');
@@ -23,6 +24,7 @@ SELECT results_eq('SELECT * FROM eventgate.attach(0)', 'SELECT * FROM before', '
 SELECT is(eventgate.mark(), (SELECT mark FROM before), 'mark() is attach()''s');
 SELECT pg_temp.say('1'), pg_temp.say('2');
 SELECT is(head, 2::bigint, 'the head') FROM eventgate.attach(2);
+SELECT is(eventgate.cursor(), tag || '.2', 'the cursor') FROM before;
 
 CREATE FUNCTION pg_temp.jumped(from_ bigint, segment bigint, what text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
@@ -33,6 +35,7 @@ BEGIN
     RETURN NEXT is(last.jump_to >> 33, segment, what || ': the segment');
     RETURN NEXT ok(last.jump_to & ((1::bigint << 33) - 1) BETWEEN 1 AND 1::bigint << 32, what || ': the random term');
     RETURN NEXT is(eventgate.position(), last.jump_to, what || ': the position');
+    RETURN NEXT is(eventgate.cursor(), tag_ || '.' || last.jump_to, what || ': the cursor');
     RETURN NEXT isnt(eventgate.mark(), (SELECT mark FROM before), what || ': another mark');
     RETURN NEXT is(head, last.jump_to, what || ': the head') FROM eventgate.attach(0);
     RETURN NEXT is(tag, tag_, what || ': the same tag') FROM eventgate.attach(0);

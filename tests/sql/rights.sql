@@ -44,6 +44,7 @@ SET ROLE tap_publisher;
 SELECT lives_ok($$SELECT eventgate.publish('a', '1')$$, 'a publisher: publish()');
 SET CONSTRAINTS ALL IMMEDIATE;
 SELECT is(eventgate.position(), 1::bigint, 'a publisher: position()');
+SELECT matches(eventgate.cursor(), '^[a-z0-9]{6}[.]1$', 'a publisher: cursor()');
 SELECT throws_ok($$LOCK TABLE eventgate.turn IN EXCLUSIVE MODE$$, '42501', NULL, 'a publisher: the position lock');
 SELECT throws_ok($$LOCK TABLE eventgate.turn IN ACCESS SHARE MODE$$, '42501', NULL, 'a publisher: any lock on it');
 SELECT throws_ok($$SELECT FROM eventgate.log$$, '42501', NULL, 'a publisher: reading the log');
