@@ -2,9 +2,15 @@
 
 import pytest
 
+from ground import Database
 from kit.fixtures import fragile_postgres, make_proxy, postgres, start_gateway  # noqa: F401
 from kit.long import pytest_addoption, pytest_collection_modifyitems  # noqa: F401
 from programs import Program
+
+
+@pytest.fixture
+def database(postgres):
+    return Database(postgres)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The processes of an application: Node or Python, started, listened to, killed."""
+"""The processes of an application, in Node, Python or the shell: started, listened to, killed."""
 
 import json
 import os
@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 
-from kit.gateway import environment
+from kit.gateway import BINARY, environment
 from kit.wait import until
 
+COMMANDS = f"{pathlib.Path(BINARY).resolve().parent}:{os.environ['PATH']}"  # as if the gateway's program were installed
 HERE = pathlib.Path(__file__).parent
 PROGRAMS = pathlib.Path(os.environ.get("EVENTGATE_SCENARIOS") or HERE)
-RUNNERS = {".mjs": "node", ".py": sys.executable}
+RUNNERS = {".mjs": "node", ".py": sys.executable, ".sh": "sh"}
 
 
 class Program:
@@ -24,7 +25,7 @@ class Program:
         self.name = " ".join([file, *map(str, arguments)])
         command = [RUNNERS[pathlib.Path(file).suffix], str(PROGRAMS / file), *map(str, arguments)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        text=True, env=environment(**variables))
+                                        text=True, env=environment(PATH=COMMANDS, **variables))
         self.said, self.errors, self.killed = [], "", False
         self.readers = [threading.Thread(target=reader, daemon=True) for reader in (self._read, self._read_errors)]
         for reader in self.readers:
@@ -45,8 +46,11 @@ class Program:
         """Waits until it has said this so often; returns what it said."""
 
         def enough():
+            running = self.process.poll() is None
+            if not running:
+                self._finish_reading()
             said = self.of(kind)
-            assert len(said) >= count or self.process.poll() is None, f"{self.name} has ended: {self.errors}"
+            assert running or len(said) >= count, f"{self.name} has ended: {self.errors}"
             return said if len(said) >= count else None
 
         return until(enough, f"{self.name}: {count} times {kind!r}", timeout)
@@ -65,8 +69,12 @@ class Program:
 
     def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:
+            self.process.stdin.close()
             self.process.send_signal(how)
         self.process.wait(60)
+        self._finish_reading()
+
+    def _finish_reading(self):
         for reader in self.readers:
             reader.join(60)
 
