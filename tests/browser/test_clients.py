@@ -17,8 +17,8 @@ PROGRAMS = os.environ.get("EVENTGATE_BROWSER_CLIENTS") or str(ROOT / "tests" / "
 class Client:
     """A program that prints a JSON line for each event it hears."""
 
-    def __init__(self, command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def __init__(self, command, **options):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
         self.heard = []
         self.errors = b""
         self.threads = [threading.Thread(target=target, daemon=True) for target in (self._read, self._read_errors)]
