@@ -168,15 +168,14 @@ enum eg_route eg_route_find(struct eg_bytes path, struct eg_bytes *ret_channel)
     static const char channels[] = "/channels/";
     size_t prefix = sizeof(channels) - 1;
     *ret_channel = (struct eg_bytes){"", 0};
-    if (eg_asset_find(path))
-        return EG_ROUTE_ASSET;
+    if (path.length > prefix && memcmp(path.data, channels, prefix) == 0) {
+        *ret_channel = (struct eg_bytes){path.data + prefix, path.length - prefix};
+        return EG_ROUTE_CHANNEL;
+    }
     for (size_t i = 0; i < EG_ARRAY_LENGTH(routes); i++)
         if (routes[i].route != EG_ROUTE_ASSET && strcmp(routes[i].path, path.data) == 0)
             return routes[i].route;
-    if (path.length <= prefix || memcmp(path.data, channels, prefix) != 0)
-        return EG_ROUTE_NONE;
-    *ret_channel = (struct eg_bytes){path.data + prefix, path.length - prefix};
-    return EG_ROUTE_CHANNEL;
+    return eg_asset_find(path) ? EG_ROUTE_ASSET : EG_ROUTE_NONE;
 }
 
 const char *eg_route_allow(enum eg_route route)

@@ -66,7 +66,8 @@ export interface GateOptions {
   onGap?: (gap: Gap) => void;
   /** Without it, errors are reported as those that nobody catches. */
   onError?: (error: Error) => void;
-  onState?: (state: State, detail: { wait?: number; reason?: string }) => void;
+  /** `transport`: what carries the stream that is open, `eventsource`, `fetch` or `poll`. */
+  onState?: (state: State, detail: { wait?: number; reason?: string; transport?: string }) => void;
 }
 
 export interface SubscribeOptions {
@@ -85,8 +86,8 @@ export interface SubscribeOptions {
 export interface PublishOptions {
   /** Durable channels only. */
   type?: string;
-  /** Idempotency key, durable channels only; one is made if none is given. */
-  key?: string;
+  /** Idempotency key, durable channels only; one is made if none is given (null: none). */
+  key?: string | null;
   /** A W3C `traceparent`, which the event carries as its `trace`; one of a live channel can't, there the gateway's log has it. */
   trace?: string;
   signal?: AbortSignal;
@@ -98,7 +99,7 @@ export interface BatchItem {
   channel: string;
   data: unknown;
   type?: string;
-  key?: string;
+  key?: string | null;
   /** Durable channels only. */
   trace?: string;
 }
@@ -112,7 +113,8 @@ export interface Published {
   problem?: { type: string; title: string; status: number; detail: string };
 }
 
-export type Handler<Data = any> = (data: Data, event: GateEvent<Data>) => unknown;
+/** `cursor`: the place behind this event, where one can go on (`after`), in all channels of the stream. */
+export type Handler<Data = any> = (data: Data, event: GateEvent<Data>, cursor: string) => unknown;
 
 /** Channels of one gateway. */
 export class EventGate {

@@ -436,7 +436,7 @@ class Line {
       this.isOpen = true;
       if (!comparable(this.first, id)) this.first = id;
       this.parts = null;
-      this.hub.tell(this, { state: "open" });
+      this.hub.tell(this, { state: "open", transport: this.hub.transport });
       if (!this.isNear) this.#settle(this.attempt.signal);
     }
     this.hub.deliver([...this.subscriptions], {}, id);
@@ -815,9 +815,10 @@ export class EventGate {
 
   #hearFor(one, { event, gap, problem, state, place }) {
     if (!one) return;
+    const behind = place || (event && one.place ? combine(one.place, event.id, Math.max) : null); // of a long-poll
     if (event) {
       if (one.once) this.#end([one]);
-      this.#call(() => one.handler(event.data, event));
+      this.#call(() => one.handler(event.data, event, behind ?? event.id));
     }
     if (gap) this.#call(() => (one.onGap ?? this.#options.onGap)?.(gap));
     if (problem) {
@@ -826,9 +827,8 @@ export class EventGate {
       this.#fail(new EventGateError(problem, [one.channel]), one.onError);
     }
     if (state) this.#states.set(one.id, state);
-    if (event && !place && one.place) one.place = combine(one.place, event.id, Math.max); // of a long-poll
+    if (behind) one.place = behind;
     if (!place) return;
-    one.place = place;
     if (!event && !gap && !one.isOpen) {
       one.isOpen = true;
       this.#call(() => one.onOpen?.(place));
@@ -851,10 +851,10 @@ export class EventGate {
     else report(error);
   }
 
-  #stateChanged({ wait, reason }) {
+  #stateChanged({ wait, reason, transport }) {
     const states = new Set(this.#states.values());
     const state = ["waiting", "connecting"].find((one) => states.has(one)) ?? "open";
-    this.#setState(state, { wait, reason });
+    this.#setState(state, { wait, reason, transport });
   }
 
   #setState(state, detail = {}) {
@@ -984,7 +984,7 @@ export class EventGate {
     const more = (batch ? data : options) ?? {};
     const items = batch ? channel : [{ channel, data, type: more.type, key: more.key, trace: more.trace }];
     const sent = items.map((item) => ({ ...item, made: item.key === undefined,
-      key: item.key ?? (this.#live.get(item.channel) ? undefined : randomKey()) }));
+      key: item.key === null ? undefined : item.key ?? (this.#live.get(item.channel) ? undefined : randomKey()) }));
     const answer = await this.#deliver(sent, batch, more);
     const rows = batch ? answer.results : [answer];
     rows.forEach(({ status }, i) => [201, 202].includes(status) && this.#live.set(items[i].channel, status === 202));

@@ -61,6 +61,24 @@ test('on, once, off, emit', async () => {
   assert.equal(all.length, 2);
 });
 
+for (const transport of ['fetch', 'poll']) {
+  test(`each event comes with the cursor behind it, by ${transport}`, async () => {
+    const [made, kept, told] = [gate({ transport }), durable(), live()], cursors = [];
+    await Promise.all([kept, told].map((name) => new Promise((resolve) => {
+      made.on(name, (_, event, cursor) => cursors.push(cursor), { onOpen: resolve });
+    })));
+    assert.deepEqual(made.heard.states.at(-1), ['open', { wait: undefined, reason: undefined, transport }]);
+    await stage.log(kept, ...texts(1, 5));
+    await until(() => cursors.length === 5, 'five events');
+    for (const [i, cursor] of cursors.entries()) {
+      const again = await subscribed(gate(), kept, { after: cursor });
+      await until(() => again.length === 4 - i, 'those behind it');
+      assert.deepEqual(again, numbers(i + 2, 5));
+    }
+    assert.equal((await made.publish(told, 1, { key: null })).status, 202, 'the first attempt, without a key');
+  });
+}
+
 test('patterns, publish with a type and a key, and a batch', async () => {
   const [made, base] = [gate(), durable()];
   const [level, rest] = [[], []];

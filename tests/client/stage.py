@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import threading
+import time
 
 from kit.gateway import Gateway, install_schema
 from kit.postgres import Postgres
@@ -56,6 +57,19 @@ class Stage:
     def log(self, channel, *payloads):
         for payload in payloads:
             self.postgres.sql("select eventgate.publish(%s, %s::json)", channel, payload)
+
+    def rate(self, channel, per_second, seconds):
+        """Live events 1, 2, ..., so many a second, in transactions of a hundredth of a second each."""
+        connection = self.postgres.connect()
+        each, begun = per_second // 100, time.monotonic()
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            for turn in range(seconds * 100):
+                time.sleep(max(0.0, begun + turn / 100 - time.monotonic()))
+                cursor.execute("select pg_notify(%s, n::text) from generate_series(%s, %s) n",
+                               (channel, turn * each + 1, (turn + 1) * each))
+
+    def sql(self, statement):
+        self.postgres.sql(statement)
 
     def flood(self, channel, count):
         self.postgres.sql("select count(eventgate.publish(%s, n::text::json)) from generate_series(1, %s) n",

@@ -11,7 +11,7 @@ const gate = new EventGate("https://events.example", {
 });
 
 gate.on<Order>("order/**", (order, event) => console.log(order.amount + 1, event.channel.length), { after: "earliest" })
-  .once("chat/lobby", (data) => console.log(data))
+  .once("chat/lobby", (data, event, cursor) => console.log(data, event.id, cursor.length))
   .off("chat/lobby");
 
 const one: Promise<Published> = gate.publish("order/1", { amount: 1 }, { type: "made", key: "1" });

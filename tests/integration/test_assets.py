@@ -1,6 +1,7 @@
 """The files that are compiled in, as browsers and tools are served them."""
 
 import gzip
+import re
 
 import pytest
 
@@ -9,9 +10,11 @@ from kit.http import Connection
 from kit.tokens import token
 
 APP = "https://app.example"
-FILES = {f"/{path.name}": path for path in (ROOT / "gateway/web").iterdir()
-         if path.name.endswith((".js", ".json", ".css")) and path.name != "package.json"}
-TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".json": "application/json"}
+WEB = ROOT / "gateway/web"
+TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+         ".json": "application/json", ".svg": "image/svg+xml"}
+FILES = {"/" if path.name == "index.html" else f"/{path.relative_to(WEB)}": path for path in WEB.rglob("*.*")
+         if path.suffix in TYPES and path.name != "package.json"}
 each_file = pytest.mark.parametrize("target", sorted(FILES))
 
 
@@ -29,7 +32,7 @@ def vary(answer):
 
 
 def test_there_are_files():
-    assert "/openapi.json" in FILES
+    assert {"/", "/openapi.json", "/eventgate.js", "/playground/main.js"} <= set(FILES)
 
 
 @each_file
@@ -112,10 +115,23 @@ def test_what_else_may_be_asked(guarded, target):
         assert answer.status == 405 and answer.problem()[0] == "method-not-allowed"
         assert answer.header("allow") == "GET, HEAD, OPTIONS"
     assert guarded.get(target, Host="evil.example").problem()[0] == "misdirected"
-    for path in (target + "/", target + ".map", target[:-1]):
+    for path in (f"{target.rstrip('/')}/x", target + ".map", target[:-1] or "/index"):
         assert guarded.get(path).problem()[0] == "not-found"
 
 
+def test_the_page_may_load_what_is_served_here_and_nothing_else(gateway):
+    answer = gateway.get("/")
+    policy = dict(part.split(" ", 1) for part in answer.header("content-security-policy").split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert gateway.get("/", If_None_Match=answer.header("etag")).header("content-security-policy")
+    assert gateway.get("/playground/main.js").header("content-security-policy") is None
+    named = re.findall(r'(?:src|href)="([^"#]*)"', answer.text())
+    assert len(named) >= 6 and all(f"/{name}" in FILES for name in named), named
+    assert not re.search(r"<style|<script[^>]*>[^<]|\son[a-z]+=|\sstyle=", answer.text())
+
+
 def test_nothing_but_the_files_is_served(gateway):
-    for path in ("/index.html", "/embed", "/CMakeLists.txt", "/web/openapi.json"):
+    for path in ("/index.html", "/embed", "/CMakeLists.txt", "/web/openapi.json", "/package.json", "/playground", "/playground/",
+                 "/playground/uPlot.LICENSE", "/main.js"):
         assert gateway.get(path).status == 404, path

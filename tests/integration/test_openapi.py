@@ -76,7 +76,7 @@ def test_it_is_what_is_served(gateway, document):
 
 def test_paths_and_methods(gateway, document):
     known = set(re.findall(r'\{"(/[a-z]+)", EG_ROUTE_', (HTTP / "request.c").read_text())) | {"/channels/{channel}"}
-    files = {"/openapi.json", "/asyncapi.json", "/eventgate.js"}
+    files = {"/", "/openapi.json", "/asyncapi.json", "/eventgate.js"}
     assert len(known) >= 8 and set(document.paths) == known | files
     for path, item in document.paths.items():
         allowed = gateway.call("OPTIONS", path.replace("{channel}", "t/x")).header("allow").split(", ")
@@ -264,7 +264,7 @@ def plain_calls(document):
     for path in ("/livez", "/readyz"):
         yield from reads(path, path, 200, Origin=APP)
     for path in document.paths:
-        if "." in path:  # a file
+        if path == "/" or "." in path:  # a file
             yield from reads(path, path, 200, Origin=APP)
             yield from reads(path, path, 304, If_None_Match="*")
             yield from reads(path, path, 421, "misdirected", **ELSEWHERE)

@@ -245,9 +245,11 @@ def test_the_package_has_the_extension_for_every_postgresql(package, tmp_path):
         folder = tmp_path / "usr/share/postgresql" / major / "extension"
         assert sorted(path.name for path in folder.iterdir()) == extension_names()
         assert all(path.resolve(strict=True).is_relative_to(tmp_path) for path in folder.iterdir())
-    licence = (ROOT / "LICENSE").read_text().split("\n\n", 2)[2]
     written = (tmp_path / f"usr/share/doc/{PACKAGE}/copyright").read_text()
-    assert licence.split() == [word for word in written.split("License: PostgreSQL")[1].split() if word != "."]
+    for name, file in (("PostgreSQL", "LICENSE"), ("Expat", "gateway/web/playground/uPlot.LICENSE")):
+        licence = (ROOT / file).read_text().split("\n\n", 2)[2]
+        stated = written.split(f"License: {name}\n")[1].split("\nFiles:")[0]
+        assert licence.split() == [word for word in stated.split() if word != "."]
     with gzip.open(tmp_path / f"usr/share/doc/{PACKAGE}/changelog.Debian.gz", "rt") as changelog:
         assert changelog.readline().split()[1] == f"({package.name.split('_')[1]})"
     overrides = (tmp_path / f"usr/share/lintian/overrides/{PACKAGE}").read_text().splitlines()

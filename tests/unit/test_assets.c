@@ -143,11 +143,14 @@ static void answers_are_asked_for_again_before_they_are_used(void **state)
 
 static void a_page_may_use_what_is_served_here_and_nothing_else(void **state)
 {
-    const struct eg_web_file *file = eg_asset_find(bytes("/openapi.json"));
+    const struct eg_web_file *file = eg_asset_find(bytes("/openapi.json")), *ours = eg_asset_find(bytes("/"));
     (void)state;
+    assert_non_null(ours);
+    assert_non_null(header(ours, &ours->plain, "Content-Security-Policy"));
     assert_string_equal(header(&page, &page.gzip, "Content-Security-Policy"),
                         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' "
-                        "data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+                        "data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+                        "require-trusted-types-for 'script'; trusted-types 'none'");
     assert_null(header(file, &file->plain, "Content-Security-Policy"));
 }
 

@@ -91,7 +91,9 @@ static void routes_are_found(void **state)
                 {"/openapi.json/", EG_ROUTE_NONE, ""},
                 {"/{file}", EG_ROUTE_NONE, ""},
                 {"/metrics/", EG_ROUTE_NONE, ""},
-                {"/", EG_ROUTE_NONE, ""},
+                {"/", EG_ROUTE_ASSET, ""},
+                {"/playground/main.js", EG_ROUTE_ASSET, ""},
+                {"/playground/", EG_ROUTE_NONE, ""},
                 {"/eventsx", EG_ROUTE_NONE, ""}};
     (void)state;
     for (size_t i = 0; i < EG_ARRAY_LENGTH(rows); i++) {

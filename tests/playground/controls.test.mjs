@@ -1,0 +1,211 @@
+// The playground's controls: publishing, tokens, keys, and how it is for those who can't see, or have a small screen.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { stage, until } from './kit.mjs';
+import { begun, dataOf, durable, expectData, expectText, live, open, rows, subscribed, texts, to, urls, violations } from './page.mjs';
+
+test('publishing: live and durable, with a type and a key', async () => {
+  const [told, kept] = [live(), durable()], page = await subscribed([told, kept]);
+  const publish = page.getByRole('button', { name: 'Publish', exact: true });
+  const [channel, data] = [page.getByLabel('Channel', { exact: true }), page.getByLabel('Data: JSON, or text')];
+  await channel.fill(told);
+  await expectText(page, '#publish-kind', /live channel/);
+  assert.equal(await page.getByLabel('Type').isDisabled(), true);
+  await data.fill('just text');
+  await publish.click();
+  await expectText(page, '#publish-answer .good', /^202, committed/);
+  await expectData(page, ['"just text"']);
+  await channel.fill(kept);
+  await expectText(page, '#publish-kind', /durable channel/);
+  await data.fill('{"n": 1.50, "big": 12345678901234567890}');
+  await page.getByLabel('Type').fill('made');
+  await page.getByLabel('Idempotency key').fill('one');
+  await data.press('Control+Enter');
+  await expectText(page, '#publish-answer .good', /^201, id \w+\.\d+, /);
+  assert.deepEqual(await stage.logged(kept), ['{"n":1.50,"big":12345678901234567890}'], 'all digits');
+  await publish.click();
+  await expectText(page, '#publish-answer .good', /The key was known/);
+  await data.fill('other');
+  await publish.click();
+  await expectText(page, '#publish-answer .bad', /422: .*key/i);
+  await channel.fill('nowhere');
+  await publish.click();
+  await expectText(page, '#publish-answer .bad', /404: There is no channel "nowhere".*\(request \w+\)/);
+  page.expected = /status of (422|404)/;
+  await page.locator('.row.event', { hasText: 'made' }).click();
+  await page.getByRole('button', { name: 'Publish again…' }).click();
+  assert.deepEqual([await channel.inputValue(), await page.getByLabel('Type').inputValue()], [kept, 'made']);
+});
+
+test('publishing a batch', async () => {
+  const [told, kept] = [live(), durable()], page = await subscribed([told, kept]);
+  await page.getByLabel('Batch').check();
+  const box = page.getByLabel('A JSON array, or a line for each event');
+  const publish = page.getByRole('button', { name: 'Publish', exact: true });
+  await box.fill(`{"channel": "${told}", "data": 1}\n\n{"channel": "${told}", "data": 2}`);
+  await publish.click();
+  await expectText(page, '#publish-answer', /2 events published.*202, committed/);
+  await expectData(page, ['1', '2']);
+  await box.fill(JSON.stringify([{ channel: kept, data: 3, type: 'a' }, { channel: kept, data: 4, key: 'k' }]));
+  await publish.click();
+  await expectText(page, '#publish-answer', /2 events published.*201, id/);
+  await expectData(page, ['1', '2', '3', '4']);
+  for (const [text, said] of [['{"channel": "x"', /Line 1 is no JSON/], ['', /at least one/], ['[{"channel": 1}]', /Event 1 needs/]]) {
+    await box.fill(text);
+    await publish.click();
+    await expectText(page, '#publish-answer .bad', said);
+  }
+});
+
+test('what the gateway refuses is told in its words', async () => {
+  const page = await open();
+  page.expected = /status of 40[04]/;
+  await page.getByLabel('Channels or patterns').fill('elsewhere');
+  await page.keyboard.press('Enter');
+  const alert = page.getByRole('alert');
+  await alert.waitFor();
+  assert.match(await alert.textContent(), /There is no channel "elsewhere".*404 unknown-channel, request \w+/);
+  await page.getByRole('button', { name: 'Dismiss this message' }).click();
+  assert.equal(await alert.count(), 0);
+  await expectText(page, '#connection', /Not subscribed/);
+});
+
+test('with keys: what is missing is said, a token makes up for it, and stays in its tab', async () => {
+  const kept = durable();
+  const page = await open(to(kept), { base: urls.guarded });
+  page.expected = /status of 40[13]/;
+  await expectText(page, '#channels-note', /token.*can still be subscribed to/);
+  await expectText(page, '#sets-note', /for operators.*Everything else works/);
+  await expectText(page, '#streams-missing', /for operators/);
+  await page.getByRole('alert').waitFor();
+  const asked = [];
+  page.on('request', (request) => asked.push(request));
+  const token = await stage.token([kept], [kept], 60, true);
+  await page.getByRole('button', { name: 'Token: none' }).click();
+  await page.getByRole('textbox', { name: 'Token' }).fill(token);
+  await expectText(page, '#token-claims', new RegExp(`Subscribe: ${kept}\\..*Admin`));
+  assert.deepEqual(await violations(page), []);
+  await page.getByRole('button', { name: 'Use it' }).click();
+  await page.getByLabel('Channels or patterns').fill(kept);
+  await page.keyboard.press('Enter');
+  await begun(page, 1);
+  await expectText(page, '#connection', /Connected by fetch stream/);
+  await expectText(page, '#sets', /listening, publishing, reading, appending/);
+  await stage.log(kept, '1');
+  await expectData(page, ['1']);
+  assert.equal(await page.locator('#transport option[value="eventsource"]').evaluate((option) => option.disabled), true);
+  const withToken = asked.filter((request) => request.headers().authorization === `Bearer ${token}`);
+  assert.ok(withToken.length >= 4 && asked.every((request) => !request.url().includes(token.slice(-20))), 'in a header alone');
+  assert.ok(!(await page.url()).includes('token'));
+  await page.reload();
+  await begun(page, 1); // the tab has it
+  const other = await open('', { base: urls.guarded, context: page.context() });
+  other.expected = page.expected;
+  await other.getByRole('button', { name: 'Token: none' }).waitFor();
+  await page.getByRole('button', { name: 'Token: set' }).click();
+  await page.getByLabel('Keep it in this browser').check();
+  await page.getByRole('button', { name: 'Use it' }).click();
+  await other.reload();
+  await other.getByRole('button', { name: 'Token: set' }).click();
+  await other.getByRole('button', { name: 'Forget it' }).click();
+  assert.equal(await other.evaluate(() => localStorage.length + sessionStorage.length), 0);
+});
+
+test('everything by the keyboard', async () => {
+  const kept = durable(), page = await open();
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to the events');
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'channel');
+  await page.keyboard.type(kept);
+  await page.keyboard.press('Enter');
+  await begun(page, 1);
+  await stage.log(kept, '1', '2', '3');
+  await expectData(page, ['1', '2', '3']);
+  for (let i = 0; i < 20 && await page.evaluate(() => document.activeElement.id) !== 'events'; i++) await page.keyboard.press('Tab');
+  const chosen = () => page.evaluate(() => {
+    const id = document.activeElement.getAttribute('aria-activedescendant'), row = id && document.getElementById(id);
+    return row && [row.getAttribute('aria-selected'), row.querySelector('.data').textContent, row.getAttribute('aria-posinset'),
+      row.getAttribute('aria-setsize')].join();
+  });
+  for (const [key, data] of [['ArrowUp', '3'], ['ArrowUp', '2'], ['Home', '1'], ['ArrowDown', '2'], ['End', '3'], ['PageUp', '1']]) {
+    await page.keyboard.press(key);
+    await until(async () => await chosen() === `true,${data},${data},3`, `${key} goes to ${data}`);
+  }
+  await page.keyboard.press('Enter');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'detail');
+  assert.ok((await texts(page, '#detail pre'))[0].includes('"data": 1'));
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Resume from here');
+  await page.locator('#events').focus();
+  await page.keyboard.press('Space');
+  await expectText(page, '#pause', /Resume/);
+  await page.keyboard.press('Space');
+  await page.keyboard.press('Escape');
+  await expectText(page, '#detail', /Select an event/);
+});
+
+test('a reader of old events is left alone while new ones come', async () => {
+  const kept = durable(), page = await subscribed([kept]);
+  await stage.flood(kept, 300);
+  await until(async () => (await dataOf(page)).at(-1) === '300', 'it follows');
+  await page.locator('#events').hover();
+  await page.mouse.wheel(0, -2000);
+  await page.locator('#newest').waitFor();
+  await until(async () => (await dataOf(page)).at(-1) !== '300', 'old events');
+  const [before] = await dataOf(page);
+  await stage.log(kept, ...Array(50).fill('0'));
+  await expectText(page, '#newest', /50 newer/);
+  assert.equal((await dataOf(page))[0], before);
+  await page.locator('#newest').click();
+  await until(async () => (await dataOf(page)).at(-1) === '0', 'the newest');
+});
+
+for (const [name, options] of [['light', { colorScheme: 'light' }], ['dark', { colorScheme: 'dark' }],
+  ['a phone', { width: 360, height: 740, hasTouch: true, isMobile: true, colorScheme: 'dark', reducedMotion: 'reduce' }]]) {
+  test(`axe-core finds nothing: ${name}`, async () => {
+    const [told, kept] = [live(), durable()];
+    const page = await open('', options);
+    await expectText(page, '#first-title', /Nothing/);
+    await expectText(page, '#sets', /default/);
+    assert.deepEqual(await violations(page), []);
+    await page.getByLabel('Channels or patterns').fill(`${told}, ${kept}`);
+    await page.keyboard.press('Enter');
+    await begun(page, 2);
+    await stage.log(kept, '{"a": [1, "b", true]}');
+    await stage.notify(told, '1');
+    await until(async () => (await dataOf(page)).length === 2, 'two events');
+    await page.getByLabel('From', { exact: true }).selectOption('cursor');
+    await page.getByLabel('Cursor, or an event’s id').fill('0~aaaaaaaaaa-1');
+    await page.getByRole('button', { name: 'Resume' }).click();
+    await until(async () => (await rows(page)).some(([kind]) => kind === 'gap'), 'a gap');
+    await page.locator('.row.gap').click();
+    assert.deepEqual(await violations(page), []);
+    await page.locator('.row.event').first().click();
+    await page.getByLabel('Batch').check();
+    assert.deepEqual(await violations(page), []);
+    const { wide, moving } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth - innerWidth,
+      moving: document.getAnimations().length }));
+    assert.ok(wide <= 0, 'nothing is wider than the screen');
+    assert.equal(moving, 0);
+    if (options.width) {
+      const small = await page.locator('button:visible, select:visible').evaluateAll((all) => all.filter(
+        (one) => one.getBoundingClientRect().height < 24).map((one) => one.textContent));
+      assert.deepEqual(small, [], 'what can be touched is large enough');
+      const edges = await page.locator('button:visible, input:visible, select:visible, textarea:visible').evaluateAll((all) => all.filter(
+        (one) => one.getBoundingClientRect().right > innerWidth).map((one) => one.id));
+      assert.deepEqual(edges, []);
+    }
+  });
+}
+
+test('it has landmarks, and everything has a name', async () => {
+  const page = await open();
+  for (const [role, name] of [['banner', undefined], ['main', undefined], ['complementary', 'Channels and sets'],
+    ['complementary', 'Publish and details'], ['region', 'Events'], ['region', 'Subscribe']]) {
+    assert.equal(await page.getByRole(role, { name, exact: true }).count(), 1, `${role} ${name}`);
+  }
+  assert.equal(await page.locator('h1').count(), 1);
+  await until(async () => /now 0/.test(await page.getByRole('img', { name: /Events per second/ }).getAttribute('aria-label')), 'plots in words');
+});

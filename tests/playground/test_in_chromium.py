@@ -1,0 +1,11 @@
+"""The playground in Chromium, as the gateway serves it."""
+
+import pytest
+
+from kit.chromium import chromium
+from running import run
+
+
+@pytest.mark.parametrize("program", ["events.test.mjs", "controls.test.mjs", "faults.test.mjs"])
+def test_in_chromium(tmp_path, program):
+    run(tmp_path, program, BROWSER=chromium())
