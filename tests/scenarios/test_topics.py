@@ -4,6 +4,7 @@ Four subscribers, in Python, in the shell and in Node, take what they want by wi
 returns, the gateway is killed, and one is added; the forum is told nothing of it.
 """
 
+import contextlib
 import json
 import re
 import sqlite3
@@ -24,7 +25,7 @@ class Keeper:
         self.program = self.start()
 
     def heard(self):
-        with sqlite3.connect(self.file) as store:
+        with contextlib.closing(sqlite3.connect(self.file, timeout=60)) as store:
             if not store.execute("SELECT 1 FROM sqlite_master WHERE name = 'activity'").fetchall():
                 return []
             return store.execute("SELECT id, data FROM activity ORDER BY number").fetchall()
@@ -35,8 +36,10 @@ def test_topics(database, start_gateway, launch, tmp_path, tell):
     notes = Keeper(launch, gateway, "forum/*/*/create", tmp_path / "notes")
     archive = Keeper(launch, gateway, "forum/**", tmp_path / "archive")
     board = launch("topics/board.sh", "tea", GATEWAY=gateway.url)
+    until(lambda: gateway.gateway.metric("eventgate_streams") == 3, "three subscribers follow")
     forum = launch("topics/forum.mjs", ACTIVITIES, GATEWAY=gateway.url)
     forum.wait("published", ACTIVITIES // 4)
+    until(notes.heard, "a note has been kept")
     notes.program.kill()
     forum.wait("published", ACTIVITIES // 2)
     gateway.kill()

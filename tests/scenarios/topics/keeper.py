@@ -32,6 +32,7 @@ def follow(store):
 
 def main():
     store = sqlite3.connect(FILE)
+    store.execute("PRAGMA journal_mode = WAL")  # who reads it disturbs nobody
     store.execute("CREATE TABLE IF NOT EXISTS activity (number INTEGER PRIMARY KEY, id TEXT, topic TEXT, data TEXT)")
     while True:
         try:
