@@ -22,7 +22,6 @@
     X(METHOD_NOT_ALLOWED, 405, "method-not-allowed", "Not with this method")                                           \
     X(NOT_ACCEPTABLE, 406, "not-acceptable", "None of the accepted types can be served")                               \
     X(TIMEOUT, 408, "timeout", "The request took too long to arrive")                                                  \
-    X(LENGTH_REQUIRED, 411, "length-required", "Content-Length is missing")                                            \
     X(TOO_LARGE, 413, "too-large", "The body is too large")                                                            \
     X(URI_TOO_LONG, 414, "uri-too-long", "The request line is too long")                                               \
     X(UNSUPPORTED_TYPE, 415, "unsupported-type", "This kind of body is not supported")                                 \
@@ -33,7 +32,6 @@
     X(TOO_MANY_CHANNELS, 400, "too-many-channels", "Too many channels in one stream")                                  \
     X(TOO_MANY, 429, "too-many", "Too many at once")                                                                   \
     X(HEADER_TOO_LARGE, 431, "header-too-large", "The request head is too large")                                      \
-    X(INTERNAL, 500, "internal", "Something went wrong here")                                                          \
     X(NOT_IMPLEMENTED, 501, "not-implemented", "Not implemented")                                                      \
     X(OVERLOADED, 503, "overloaded", "Busy")                                                                           \
     X(DATABASE_AWAY, 503, "database-away", "The database is away")                                                     \

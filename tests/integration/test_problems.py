@@ -1,9 +1,11 @@
 """Whatever bytes a client sends, what it is told is UTF-8 and JSON."""
 
+import re
 import urllib.parse
 
 import pytest
 
+from kit.gateway import ROOT
 from kit.http import Connection
 
 # Wherever a limit cuts, two of these are cut within a character.
@@ -52,3 +54,10 @@ def test_a_bad_batch(gateway, body):
     answer = send_raw(gateway, b"POST /events HTTP/1.1\r\nContent-Type: application/json", body)
     assert answer.status == 400, answer
     assert answer.problem()[0] == "bad-body"
+
+
+def test_each_problem_of_the_table_is_one_that_can_be_told():
+    table = re.findall(r"^    X\((\w+), \d", (ROOT / "include/eventgate/problem.h").read_text(), re.MULTILINE)
+    sources = "".join(path.read_text() for path in (ROOT / "gateway").rglob("*.c"))
+    assert len(table) > 25
+    assert [name for name in table if not re.search(rf"\bEG_PROBLEM_{name}\b", sources)] == []
