@@ -342,15 +342,21 @@ void eg_server_use_tls(struct eg_server *server, struct eg_tls *tls)
     eg_intake_use_tls(server->intake, tls);
 }
 
-void eg_server_drain(struct eg_server *server)
+/* A client whose last answer didn't say so may be sending another request. */
+void eg_server_close_behind_answers(struct eg_server *server)
 {
     server->draining = true;
+}
+
+void eg_server_drain(struct eg_server *server)
+{
+    eg_server_close_behind_answers(server);
     eg_intake_drain(server->intake);
 }
 
 void eg_server_hand_over(struct eg_server *server)
 {
-    server->draining = true; /* which answers say; one that didn't any more lets its client send another request */
+    eg_server_close_behind_answers(server);
     eg_intake_stop(server->intake);
 }
 

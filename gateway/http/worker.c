@@ -30,7 +30,7 @@
 static bool is_idle(const struct eg_worker *worker)
 {
     return worker->stream_count == 0 && eg_server_exchanges(worker->server) == 0 &&
-           (worker->refusing || !eg_server_has_clients(worker->server));
+           ((worker->refusing && worker->idle_over) || !eg_server_has_clients(worker->server));
 }
 
 static void drained(struct eg_worker *worker)
@@ -119,6 +119,7 @@ static void drain_is_over(struct eg_timer *timer)
 static void idle_is_over(struct eg_timer *timer)
 {
     struct eg_worker *worker = EG_CONTAINER_OF(timer, struct eg_worker, idle_deadline);
+    worker->idle_over = true;
     eg_server_drain(worker->server);
 }
 
@@ -130,15 +131,15 @@ static void drain(struct eg_message *message, void *context)
     (void)message;
     worker->draining = true;
     worker->refusing = !atomic_load(&worker->shared->kept);
-    /* New connections that nobody accepts yet don't wait long for those that are idle. */
+    /* Neither new connections that nobody accepts yet nor the end wait long for those that are idle. */
     uint64_t idle_ms = atomic_load(&worker->shared->handed_over) ? timeout_ms / 2 : timeout_ms / 20;
     worker->drain_deadline.fire = drain_is_over;
     worker->idle_deadline.fire = idle_is_over;
     if (eg_timer_set(worker->loop, &worker->drain_deadline, now_ms + timeout_ms) != 0 ||
-        (!worker->refusing && eg_timer_set(worker->loop, &worker->idle_deadline, now_ms + idle_ms) != 0))
+        eg_timer_set(worker->loop, &worker->idle_deadline, now_ms + idle_ms) != 0)
         eg_loop_stop(worker->loop);
     if (worker->refusing)
-        eg_server_drain(worker->server);
+        eg_server_close_behind_answers(worker->server);
     else
         eg_server_hand_over(worker->server);
     for (set = eg_worker_next_set(worker, NULL); set; set = eg_worker_next_set(worker, set)) {

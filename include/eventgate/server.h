@@ -115,10 +115,11 @@ void eg_server_use_tls(struct eg_server *server, struct eg_tls *tls);
 /* Accepts from a listening socket. */
 int eg_server_listen(struct eg_server *server, const struct eg_listening_socket *socket) EG_MUST_CHECK;
 
-/* From now on every answer closes its connection, and idle connections are closed. */
+/* From now on every answer says that it closes its connection, and does. */
+void eg_server_close_behind_answers(struct eg_server *server);
+/* That, and idle connections are closed. */
 void eg_server_drain(struct eg_server *server);
-/* Another process accepts the connections now: no more here, and those that there are close behind their next answer.
- */
+/* That without the latter: another process accepts the connections now, and this one no more. */
 void eg_server_hand_over(struct eg_server *server);
 /* Is there any connection left, be it a stream's? */
 bool eg_server_has_clients(const struct eg_server *server);

@@ -146,6 +146,26 @@ def test_while_draining_it_is_not_ready_and_sends_new_streams_away(start_gateway
     assert gateway.ended() == 0
 
 
+def test_a_next_request_on_its_way_is_answered_while_draining(start_gateway, channel):
+    """The last answer didn't say that it would be the last; this one does."""
+    gateway = start_gateway("--drain-timeout", "60s").wait_ready()
+    with Connection(gateway.address) as first, Connection(gateway.address) as second:
+        for connection in (first, second):
+            assert connection.request("GET", "/livez").response().header("connection") != "close"
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.wait_log("draining")
+        answer = first.request("POST", f"/channels/{channel}", "1").response()
+        assert answer.status == 503 and answer.problem()[0] == "draining" and answer.header("connection") == "close"
+        assert second.request("GET", "/livez").response().header("connection") == "close"
+        assert first.is_closed() and second.is_closed()
+        assert gateway.ended() == 0, "as soon as no connection is left"
+    again = start_gateway("--drain-timeout", "2s").wait_ready()
+    with Connection(again.address) as idle:
+        assert idle.request("GET", "/livez").response().status == 200
+        assert again.stop() == 0 and idle.is_closed(), "it doesn't wait for one that is idle"
+    assert "deadline" not in again.log_text()
+
+
 @pytest.mark.threads
 def test_while_one_worker_drains_all_of_them_answer(start_gateway, make_proxy, postgres, channel):
     proxy = make_proxy(postgres.socket)
