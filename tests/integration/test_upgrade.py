@@ -151,7 +151,7 @@ def test_idle_connections_are_closed_by_half_of_the_drain(start_gateway):
     ("#!/bin/sh\nexec sleep 60\n", "did not start in time"),
 ])
 def test_a_new_program_that_fails_changes_nothing(start_gateway, program, channel, script, told):
-    gateway = start_gateway("--upgrade-timeout", "500ms", binary=str(program)).wait_ready()
+    gateway = start_gateway("--upgrade-timeout", "3s", binary=str(program)).wait_ready()
     with gateway.stream(f"/channels/{channel}") as stream:
         stream.cursor()
         replace(program, script)
