@@ -9,7 +9,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -18,6 +17,7 @@ import pytest
 
 from kit.gateway import ROOT
 from kit.http import Closed, Connection
+from kit.ports import free_port
 from kit.streams import Stream
 from kit.wait import until
 
@@ -37,12 +37,6 @@ http {{
 
 def program(kind):
     return shutil.which(kind, path=os.environ["PATH"] + ":/usr/sbin")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class TlsConnection(Connection):

@@ -19,6 +19,7 @@ import pytest
 from kit.fixtures import starting
 from kit.gateway import BINARY, environment, install_schema, run
 from kit.pooler import Pooler
+from kit.ports import free_port
 from kit.postgres import Standby
 from kit.schema import Database, version
 from kit.tls import Certificate
@@ -51,12 +52,6 @@ class Shown:
 
 def doctor(*arguments, options=None, **variables):
     return Shown(arguments, options, **variables)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 LISTEN = ("--listen", "127.0.0.1:0")

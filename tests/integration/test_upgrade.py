@@ -12,6 +12,7 @@ import pytest
 from kit.gateway import BINARY
 from kit.http import Connection
 from kit.manager import Manager
+from kit.ports import free_port
 from kit.wait import until
 
 
@@ -296,12 +297,6 @@ def test_another_number_of_workers(start_gateway, postgres, tmp_path, channel, b
     for _ in range(2):
         assert gateway.upgrade().wait(20) == 0
         assert [gateway.publish(channel, "1").status for _ in range(30)] == [202] * 30
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def refuses(port):
