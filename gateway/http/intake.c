@@ -336,6 +336,7 @@ struct eg_intake *eg_intake_new(struct eg_loop *loop, const struct eg_settings *
     intake->hooks = hooks;
     intake->timer.fire = deadlines_due;
     intake->rest.fire = eg_intake_rest_is_over;
+    intake->look.fire = eg_intake_look;
     intake->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     LIST_INIT(&intake->sockets);
     LIST_INIT(&intake->clients);

@@ -14,6 +14,7 @@
 
 #define ACCEPTS_PER_TURN 16
 #define REST_MS 100u
+#define LOOK_EVERY_MS 500u
 
 /* Refuses a connection before anything of it has been read. Over TLS that is done without a word: a handshake would
  * cost more than what is refused. */
@@ -191,6 +192,23 @@ static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
     }
 }
 
+static void look_again(struct eg_intake *intake)
+{
+    if (eg_timer_set(intake->loop, &intake->look, eg_loop_now_ms(intake->loop) + LOOK_EVERY_MS) != 0)
+        eg_log(EG_LOG_WARN, "no memory for the timer of shared listening sockets");
+}
+
+void eg_intake_look(struct eg_timer *timer)
+{
+    struct eg_intake *intake = EG_CONTAINER_OF(timer, struct eg_intake, look);
+    struct intake_socket *socket;
+    bool resting = intake->rest.heap_index != 0;
+    LIST_FOREACH (socket, &intake->sockets, entry)
+        if (!resting && (socket->events & EPOLLEXCLUSIVE))
+            socket_ready(&socket->watch, EPOLLIN);
+    look_again(intake);
+}
+
 int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket *listening)
 {
     if (listening->tls && !intake->tls)
@@ -210,11 +228,14 @@ int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket 
         return error;
     }
     LIST_INSERT_HEAD(&intake->sockets, socket, entry);
+    if ((socket->events & EPOLLEXCLUSIVE) && intake->look.heap_index == 0)
+        look_again(intake);
     return 0;
 }
 
 void eg_intake_stop(struct eg_intake *intake)
 {
+    eg_timer_cancel(intake->loop, &intake->look);
     while (!LIST_EMPTY(&intake->sockets)) {
         struct intake_socket *socket = LIST_FIRST(&intake->sockets);
         eg_loop_remove(intake->loop, socket->fd, &socket->watch);

@@ -33,6 +33,7 @@ struct eg_intake {
     struct wait_list waiting[WAIT_KINDS];
     struct eg_timer timer;
     struct eg_timer rest; /* runs while the listening sockets are left alone */
+    struct eg_timer look; /* runs while there are shared ones */
     struct eg_tls *tls;   /* what TLS begins with; NULL: none */
     unsigned handshakes;  /* steps of them in this turn */
     int reserve_fd;       /* given up for a moment to accept and refuse when there are no descriptors left */
@@ -51,5 +52,8 @@ void eg_intake_write_refusal(struct eg_wire *wire, enum eg_problem problem, cons
 
 /* The listening sockets are watched again. */
 void eg_intake_rest_is_over(struct eg_timer *timer);
+/* Looks at shared sockets unasked: EPOLLEXCLUSIVE wakes one of those who share it, and who ends before accepting, as a
+ * process that is killed, leaves the connection to nobody. */
+void eg_intake_look(struct eg_timer *timer);
 
 #endif

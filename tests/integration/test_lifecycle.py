@@ -5,6 +5,7 @@ import socket
 import socketserver
 import struct
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -275,6 +276,32 @@ def test_who_connects_to_sockets_that_are_kept_is_answered_through_a_restart(sta
         start()
         assert waiting.response().status == 200
         waiting.close()
+
+
+WOKEN = """
+import select, socket, sys
+epoll = select.epoll()
+epoll.register(int(sys.argv[1]), select.EPOLLIN | select.EPOLLEXCLUSIVE)
+print("waits", flush=True)
+epoll.poll()
+"""
+
+
+def test_a_connection_is_accepted_though_who_was_woken_for_it_has_died(start_gateway):
+    """Where processes share a socket the kernel wakes one of them for a connection: here one that then ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        descriptor = listening.fileno()
+        woken = subprocess.Popen([sys.executable, "-c", WOKEN, str(descriptor)], pass_fds=[descriptor],
+                                 stdout=subprocess.PIPE, text=True)
+        assert woken.stdout.readline() == "waits\n"
+        shell = ["bash", "-c", f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&{descriptor}']
+        gateway = start_gateway("--workers", "1", listen=None, wrapper=shell,
+                                process_options={"pass_fds": [descriptor]})
+        gateway.wait_log("set=default.*state=LIVE|set ready|is ready")
+        with Connection(gateway.address) as connection:
+            assert connection.request("GET", "/livez").response().status == 200
+        assert woken.wait(20) == 0
+        woken.stdout.close()
 
 
 @pytest.mark.threads
