@@ -113,7 +113,9 @@ static void end_output(struct following *following, int result)
 static bool wait_for_reader(struct following *following)
 {
     while (following->lines.waits && following->end == GOING_ON) {
-        int result = eg_client_stopped ? -EINTR : eg_line_output_wait(&following->lines, WAIT_MS);
+        int result = eg_line_output_wait(&following->lines, WAIT_MS);
+        if (eg_client_stopped)
+            result = -EINTR;
         note_arrival(following);
         save(following, false);
         if (result == 0)
