@@ -697,6 +697,8 @@ export class EventGate {
 
   constructor(url = undefined, options = {}) {
     const here = /^https?:/.test(import.meta.url) ? import.meta.url : globalThis.location?.href;
+    if (url && typeof url === "object" && !(url instanceof URL))
+      throw new TypeError("new EventGate(url, options): the URL comes first; undefined means where eventgate.js is from.");
     if (!url && !here) throw new TypeError("new EventGate(url): the URL of the gateway is needed here.");
     this.#url = new URL(url ?? ".", here);
     if (!this.#url.pathname.endsWith("/")) this.#url.pathname += "/";

@@ -41,6 +41,10 @@ afterEach(async () => {
 // The fetch() of Node 18 keeps the connection of a body that is aborted while much of it is unread.
 const sinceNode20 = { skip: parseInt(process.versions.node) < 20 && 'Node 18 does not let go of the stream' };
 
+test('options without a URL before them are a mistake that is told', () => {
+  assert.throws(() => new EventGate({ token: 'x' }), /the URL comes first/);
+});
+
 test('on, once, off, emit', async () => {
   const [made, channel] = [gate(), live()];
   const [all, first, none] = [[], [], []];
