@@ -692,6 +692,7 @@ export class EventGate {
   #token = null;
   #live = new Map(); // channel: was it found to be live?
   #states = new Map();
+  #transport;
   #places = {}; // by channel: what is stored
   #saving;
 
@@ -792,6 +793,7 @@ export class EventGate {
   #end(ended) {
     const ids = ended.filter((one) => this.#subscriptions.delete(one.id)).map((one) => one.id);
     for (const id of ids) this.#states.delete(id);
+    if (ids.length > 0) this.#stateChanged();
     for (const { channel, isForgotten } of ended) if (!isForgotten) delete this.#places[channel];
     if (ids.length > 0) this.#send?.({ do: "end", ids });
     if (this.#options.resume && !this.#gone.signal.aborted) this.#saveSoon();
@@ -812,7 +814,7 @@ export class EventGate {
     if (this.#gone.signal.aborted) return;
     if (message.question) this.#answer(message);
     else if (message.ids) for (const id of message.ids) this.#hearFor(this.#subscriptions.get(id), message);
-    if (message.state) this.#stateChanged(message);
+    if (message.state || message.problem) this.#stateChanged(message);
   }
 
   #hearFor(one, { event, gap, problem, state, place }) {
@@ -853,10 +855,15 @@ export class EventGate {
     else report(error);
   }
 
-  #stateChanged({ wait, reason, transport }) {
+  /** The worst of those that are left. */
+  #stateChanged({ wait, reason, transport = this.#transport } = {}) {
     const states = new Set(this.#states.values());
-    const state = ["waiting", "connecting"].find((one) => states.has(one)) ?? "open";
-    this.#setState(state, { wait, reason, transport });
+    this.#transport = transport;
+    if (this.#subscriptions.size === 0) this.#setState("idle");
+    else if (states.size > 0) {
+      const state = ["waiting", "connecting"].find((one) => states.has(one)) ?? "open";
+      this.#setState(state, { wait, reason, transport: state === "open" ? transport : undefined });
+    }
   }
 
   #setState(state, detail = {}) {

@@ -245,6 +245,33 @@ test('final errors are told with the sentence of the problem, to whom they conce
   await assert.rejects(made.publish(channel, 1, { key: 'k' }), { status: 400, type: 'bad-parameter' });
 });
 
+test('the state is that of the channels that are left', async (t) => {
+  let refuse;
+  const url = await pretend(t, (request, answer) => {
+    if (request.url.includes('channel=bad')) {
+      refuse = () => answer.writeHead(404, { 'Content-Type': 'application/problem+json' }).end('{"detail":"No."}');
+    } else if (request.url.includes('channel=good')) {
+      answer.writeHead(200, { 'Content-Type': 'text/event-stream' });
+      answer.write('event: cursor\nid: 0~aaaaaaaaaa-1\ndata: {}\n\n');
+    } // `slow` has no answer
+  });
+  const made = gate({}, url);
+  const slow = () => {};
+  await subscribed(made, 'good');
+  assert.equal(made.state, 'open');
+  made.on('bad', () => {}, { after: 'earliest' });
+  await until(() => refuse && made.state === 'connecting', () => made.state);
+  refuse();
+  await until(() => made.state === 'open' && made.heard.errors.length === 1, () => made.heard);
+  assert.deepEqual(made.heard.states.at(-1), ['open', { wait: undefined, reason: undefined, transport: 'fetch' }]);
+  made.on('slow', slow, { after: 'earliest' });
+  await until(() => made.state === 'connecting', () => made.state);
+  made.off('slow', slow);
+  assert.equal(made.state, 'open');
+  made.off('good');
+  assert.equal(made.state, 'idle');
+});
+
 test('an error of a handler stops nobody, and is not swallowed', async () => {
   const [made, channel] = [gate(), live()];
   const uncaught = [];
