@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "eventgate/listening_internal.h"
@@ -110,6 +111,17 @@ static int adopt(int fd, struct eg_error *error)
     return 0;
 }
 
+/* Processes that share a socket share O_NONBLOCK, too, and who starts another one of them may take it away, as systemd
+ * does without NonBlocking=yes: accept() then waits no longer than this. */
+static int adopt_listening(int fd, struct eg_error *error)
+{
+    static const struct timeval shortly = {.tv_usec = 1000};
+    int result = adopt(fd, error);
+    if (!result && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &shortly, sizeof(shortly)) != 0)
+        result = eg_listening_failed(error, "LISTEN_FDS", "use a descriptor", errno);
+    return result;
+}
+
 static int inherit_socket(int fd, struct role role, struct eg_listening *listening, struct eg_error *error)
 {
     struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
@@ -122,7 +134,7 @@ static int inherit_socket(int fd, struct role role, struct eg_listening *listeni
                  "LISTEN_FDS: descriptor %d is not a listening stream socket.", fd);
         return -EINVAL;
     }
-    int result = adopt(fd, error);
+    int result = adopt_listening(fd, error);
     if (result)
         return result;
     struct eg_listening_socket *socket =

@@ -48,16 +48,16 @@ def ask(machine, path, *options):
     return machine.run("curl", "-sS", "--max-time", "20", *options, URL + path)
 
 
-def wait_serving(machine, before=None):
+def wait_serving(machine, before=None, unit=SERVICE):
     """`before`: the main process that there was."""
     def serves():
-        return (machine.property(SERVICE, "ActiveState") == "active" and machine.property(SERVICE, "MainPID") != before and
-                machine.property(SERVICE, "StatusText") == "Serving: 1 channel set is ready")
+        return (machine.property(unit, "ActiveState") == "active" and machine.property(unit, "MainPID") != before and
+                machine.property(unit, "StatusText") == "Serving: 1 channel set is ready")
 
     try:
         until(serves, "it serves", 60)
     except AssertionError as error:
-        raise AssertionError(machine.tries("systemctl", "status", "--no-pager", "--lines=40", SERVICE).stdout) from error
+        raise AssertionError(machine.tries("systemctl", "status", "--no-pager", "--lines=40", unit).stdout) from error
 
 
 def test_the_installation_enables_and_starts_nothing(machine):
@@ -173,6 +173,35 @@ def test_a_hung_thread_is_found_and_the_service_started_anew(machine):
     wait_serving(machine, pid)
     journal = machine.run("journalctl", "-u", SERVICE, "--no-pager")
     assert "a thread hangs" in journal and "Watchdog timeout" in journal
+
+
+def test_a_process_for_each_core_as_the_readme_says(machine):
+    """They accept from one socket: whichever is killed, nobody is refused a connection."""
+    readme = (ROOT / "README.md").read_text()
+    service, socket = (re.search(rf"```ini\n# [^\n]*/{name}\n(.*?)```", readme, re.DOTALL)[1]
+                       for name in ("pg_eventgate@.service.d/cores.conf", "pg_eventgate.socket.d/cores.conf"))
+    units = [f"pg_eventgate@{core}.service" for core in (1, 2)]
+    machine.run("cp", f"/lib/systemd/system/{SERVICE}", "/etc/systemd/system/pg_eventgate@.service")
+    machine.put("/etc/systemd/system/pg_eventgate@.service.d/cores.conf", service)
+    machine.put("/etc/systemd/system/pg_eventgate.socket.d/cores.conf", socket)
+    machine.run("systemctl", "stop", SERVICE, SOCKET)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", SOCKET, *units)
+    asking = machine.start("sh", "-c", ASKING)
+    for number, unit in enumerate(units, 1):
+        wait_serving(machine, unit=unit)
+        assert "eventgate_streams" in machine.run("curl", "-sS", f"http://127.0.0.1:909{number}/metrics")
+        before = machine.property(unit, "MainPID")
+        machine.run("systemctl", "kill", "--signal=SIGKILL", unit)
+        wait_serving(machine, before, unit)
+    machine.run("touch", "/tmp/enough")
+    asked = asking.communicate(timeout=60)[0]
+    assert asked.count("failed") <= len(units), "more than what was under way failed: " + asked
+    machine.run("systemctl", "stop", *units, SOCKET)
+    machine.run("rm", "-r", *(f"/etc/systemd/system/pg_eventgate{what}" for what in ("@.service", "@.service.d", ".socket.d")))
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", SOCKET, SERVICE)
+    wait_serving(machine)
 
 
 def test_the_first_connection_starts_it(machine):

@@ -304,6 +304,18 @@ def test_a_connection_is_accepted_though_who_was_woken_for_it_has_died(start_gat
         woken.stdout.close()
 
 
+def test_a_socket_that_another_process_makes_blocking(start_gateway):
+    """O_NONBLOCK belongs to the socket, not to the process: systemd takes it away when it hands it to another service."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        shell = ["bash", "-c", f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&{listening.fileno()}']
+        gateway = start_gateway("--workers", "1", listen=None, wrapper=shell,
+                                process_options={"pass_fds": [listening.fileno()]}).wait_ready()
+        listening.setblocking(True)
+        for _ in range(3):
+            with Connection(gateway.address) as connection:
+                assert connection.request("GET", "/livez").response().status == 200
+
+
 @pytest.mark.threads
 def test_start_and_stop_at_any_moment(postgres):
     """SIGTERM in the middle of the start still ends in order."""
