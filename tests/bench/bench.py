@@ -10,9 +10,10 @@ from kit.postgres import Postgres
 
 import capacity
 import durable
+import playground
 import profiles
 import runs
-from servers import BUILD, COLUMNS, CPUS
+from servers import BUILD, COLUMNS, CPUS, GATEWAY
 from works import WORKS
 
 
@@ -20,7 +21,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__)
     parser.add_argument("what", nargs="*", metavar="WORK",
                         help="what to measure (default: all works): " + ", ".join(work.name for work in WORKS) +
-                        "; durable: durable channels beside PostgreSQL itself; capacity: 1 to 20 gateways on one database; costs: against streams, channels, sets and workers, with plots; profile: where a saturated "
+                        "; durable: durable channels beside PostgreSQL itself; capacity: 1 to 20 gateways on one database; playground: the page in Chromium at 1,000 events a second; costs: against streams, channels, sets and workers, with plots; profile: where a saturated "
                         "core's time goes")
     parser.add_argument("--runs", type=int, default=5, help="interleaved runs (5)")
     parser.add_argument("--seconds", type=int, help="measured in each work (4 or 10)")
@@ -32,12 +33,12 @@ def arguments():
 
 
 def chosen(options):
-    known = {work.name for work in WORKS} | {"costs", "profile", "durable", "capacity"}
+    known = {work.name for work in WORKS} | {"costs", "profile", "durable", "capacity", "playground"}
     unknown = set(options.what) - known
     if unknown:
         sys.exit(f"Unknown: {', '.join(sorted(unknown))}. Known: {', '.join(sorted(known))}.")
-    if {"durable", "capacity"} & set(options.what) and len(options.what) > 1:
-        sys.exit("durable and capacity are measured by themselves: their log would be in the way of the others.")
+    if {"durable", "capacity", "playground"} & set(options.what) and len(options.what) > 1:
+        sys.exit("durable, capacity and playground are measured by themselves: they would be in the way of the others.")
     wanted = options.what or [work.name for work in WORKS]
     return [work for work in WORKS if work.name in wanted]
 
@@ -45,6 +46,9 @@ def chosen(options):
 def main():
     options = arguments()
     works = chosen(options)
+    if "playground" in options.what:
+        playground.measure(options, GATEWAY)
+        return
     postgres = Postgres(settings=("fsync=on",), on_disk=True)
     try:
         postgres.start()

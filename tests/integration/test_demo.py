@@ -71,10 +71,17 @@ def processes_naming(text):
     return found
 
 
-def test_demo_gives_four_lines_that_work_and_leaves_nothing_behind(folder, port):
+def test_demo_gives_the_playground_and_four_lines_that_work_and_leaves_nothing_behind(folder, port):
     demo = Demo(folder, port)
     try:
-        url = demo.line(r"^\s+http://")
+        page, _, query = demo.line(r"^\s+http://.*/#").partition("#")
+        assert page == f"http://127.0.0.1:{port}/"
+        assert "<title>pg_eventgate playground</title>" in call(("127.0.0.1", port), "GET", "/").text()
+        with Stream(("127.0.0.1", port), f"/events?{query}&after=earliest") as stream:
+            channels = set()
+            until(lambda: channels.add(stream.event().json()["channel"].split("/")[0]) or len(channels) == 2, "both tell something")
+            assert channels == {"sensors", "parcel"}
+        url = demo.line(r"^\s+http://.*/channels/")
         curl = demo.line(r"^\s+curl -N http")
         durable = demo.line(r"^\s+curl -N '")
         psql = demo.line(r"^\s+psql")

@@ -85,7 +85,7 @@ export class Catalog {
       const answer = await fetch(new URL(path, import.meta.url), { headers, cache: "no-store" });
       if (answer.ok) return { data: await read(answer), problem: "", status: 200 };
       const { detail = `The answer was ${answer.status}.` } = await answer.json().catch(() => ({}));
-      return { data: null, problem: detail, status: answer.status };
+      return { data: [401, 403].includes(answer.status) ? null : before.data, problem: detail, status: answer.status };
     } catch {
       return { ...before, problem: "The gateway cannot be reached.", status: 0 };
     }

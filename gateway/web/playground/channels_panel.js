@@ -3,6 +3,7 @@ import { byId, make, setAttribute, setText } from "./dom.js";
 import { count, counted, rate } from "./format.js";
 
 const SHOWN = 200; // rows; a filter finds the others
+const byName = new Intl.Collator("en", { numeric: true }).compare;
 
 export class ChannelsPanel {
   #list = byId("channels");
@@ -25,7 +26,7 @@ export class ChannelsPanel {
   show() {
     const { data, problem, status } = this.#catalog.channels, filter = this.#filter.value.trim().toLowerCase();
     const all = data ? [...data.patterns.map((one) => ({ ...one, name: one.pattern, isPattern: true })), ...data.channels] : [];
-    const found = all.filter(({ name }) => name.toLowerCase().includes(filter)).sort((a, b) => (a.name < b.name ? -1 : 1));
+    const found = all.filter(({ name }) => name.toLowerCase().includes(filter)).sort((a, b) => byName(a.name, b.name));
     const shown = found.slice(0, SHOWN), more = found.length - shown.length + (data?.not_shown ?? 0);
     for (const [key, row] of this.#rows) {
       if (shown.some((one) => keyOf(one) === key)) continue;
@@ -55,25 +56,25 @@ export class ChannelsPanel {
 
   #make(one, key) {
     const { name, kind, isPattern } = one;
-    const made = { rate: make("span", { class: "rate" }), more: make("span"), box: null, item: null };
-    const label = make("span", { class: "channel-name" }, name);
+    const made = { rate: make("span", { class: "rate" }), more: make("p", { class: "more" }), box: null, item: null };
+    const label = make("span", { class: "channel-name", title: name }, name);
+    const badge = make("span", { class: `kind ${kind}` }, kind);
     if (isPattern && kind === "live") { // PostgreSQL can't LISTEN to a pattern
       made.item = make("li", {}, make("button", { type: "button", class: "name-one", title: "Name one of these channels",
-        onclick: () => this.#calls.onName(name) }, label), made.rate, kindLine(kind, made.more));
+        onclick: () => this.#calls.onName(name) }, label), badge, made.rate, made.more);
     } else {
       made.box = make("input", { type: "checkbox", onchange: () => this.#calls.onToggle(name, made.box.checked) });
-      made.item = make("li", {}, make("label", {}, made.box, label), made.rate, kindLine(kind, made.more));
+      made.item = make("li", {}, make("label", {}, made.box, label), badge, made.rate, made.more);
     }
     this.#rows.set(key, made);
     return made;
   }
 }
 
-const kindLine = (kind, more) => make("p", { class: "more" }, make("span", { class: `kind ${kind}` }, kind), more);
 const keyOf = ({ name, set, kind }) => JSON.stringify([name, set, kind]);
 
 function describe({ isPattern, kind, subscribers, listening }) {
-  if (isPattern) return kind === "live" ? " pattern: name one of them" : " pattern";
-  const streams = subscribers ? ` ${counted(subscribers, "subscriber")}` : "";
-  return listening ? streams : ` away from the database${streams && `, ${streams}`}`;
+  if (isPattern) return kind === "live" ? "name one of them to subscribe" : "";
+  const streams = subscribers ? counted(subscribers, "subscriber") : "";
+  return listening ? streams : `the database is away${streams && `, ${streams}`}`;
 }

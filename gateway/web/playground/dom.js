@@ -20,9 +20,11 @@ export function make(name, attributes = {}, ...children) {
   return element;
 }
 
-/** Writes a text only where it is another, so that nothing is laid out in vain. */
+/** Writes a text only where it is another, so that nothing is laid out in vain; its node stays the same. */
 export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const { firstChild } = element;
+  if (firstChild === null || firstChild !== element.lastChild || firstChild.nodeType !== Node.TEXT_NODE) element.textContent = text;
+  else if (firstChild.data !== text) firstChild.data = text;
 }
 
 /** The same for an attribute; null takes it away. */
@@ -31,16 +33,29 @@ export function setAttribute(element, name, value) {
   else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
-/** Calls `work` in the next animation frame, once, however often it is asked for. */
-export function oncePerFrame(work) {
-  let asked = false;
-  return () => {
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame((now) => {
-      asked = false;
-      work(now);
-    });
+/**
+ * Calls `work` in an animation frame, once, however often it is asked for: in the next one (`soon`), or in the first that
+ * comes `least` ms after the last time.
+ */
+export function inFrame(work, least) {
+  let asked = "", timer = 0, last = 0;
+  const frame = () => requestAnimationFrame((now) => {
+    [asked, last] = ["", now];
+    work();
+  });
+  return (soon = false) => {
+    if (asked === "frame" || (asked && !soon)) return;
+    clearTimeout(timer);
+    const left = soon ? 0 : last + least - performance.now();
+    asked = left > 0 ? "timer" : "frame";
+    if (left > 0) {
+      timer = setTimeout(() => {
+        asked = "frame";
+        frame();
+      }, left);
+    } else {
+      frame();
+    }
   };
 }
 

@@ -84,7 +84,7 @@ function resume(cursor) {
 }
 
 async function begin(channel) {
-  if (session.channels.size === 0) subscribe([channel]);
+  if (session.wanted.length === 0) subscribe([channel]);
   try {
     await session.opened();
     await session.publish(channel, FIRST_DATA, { key: catalog.kindOf(channel) === "live" ? null : undefined });
@@ -149,7 +149,7 @@ function changed() {
 function showControls() {
   channels.show();
   subscribing.show({ hasToken: token.token !== "" });
-  firstSteps.show({ isEmpty: history.ring.length === 0 && !history.isPaused, subscribed: [...session.channels.keys()], catalog });
+  firstSteps.show({ isEmpty: history.ring.length === 0 && !history.isPaused, subscribed: session.wanted, catalog });
 }
 
 let said = "";

@@ -9,7 +9,13 @@ const HEIGHT = 76;
 const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function line(name) {
-  return { stroke: colour(name), width: 1.5, points: { show: true, size: 3, fill: colour(name) } };
+  return { stroke: colour(name), width: 1.5, points: { show: true, size: 4, fill: colour(name), filter: alone } };
+}
+
+/** The places of values that have no neighbour, and so are in no line. */
+function alone(plot, series) {
+  const values = plot.data[series];
+  return values.flatMap((value, i) => (value !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null ? [i] : []));
 }
 
 /** The scale begins at 0 and leaves room above. */
@@ -50,7 +56,7 @@ export class Plots {
     const { here, gateway, streams, median, worst } = this.#meters;
     this.#draw();
     setText(byId("rate-value"), rate(last(here)));
-    setText(byId("rate-gateway"), last(gateway) === null ? "" : `${rate(last(gateway))} in the gateway`);
+    setText(byId("rate-gateway"), last(gateway) === null ? "" : `gateway ${rate(last(gateway))}`);
     setText(byId("streams-value"), last(streams) === null ? "–" : count(last(streams)));
     setText(byId("streams-missing"), missing);
     setText(byId("latency-value"), duration(lastKnown(median)));

@@ -64,7 +64,7 @@ export class Session {
   subscribe(channel, after = "now") {
     if (this.channels.has(channel)) this.#gate?.off(channel);
     if (after !== "now") this.#recent.clear(); // old ones are wanted again
-    this.channels.set(channel, { after, isOpen: false });
+    this.channels.set(channel, { after, isOpen: false, refusal: "" });
     this.#gate ??= this.#open();
     this.#on(channel);
     this.#tell();
@@ -72,9 +72,14 @@ export class Session {
 
   unsubscribe(channel) {
     if (!this.channels.delete(channel)) return;
-    if (this.channels.size === 0) this.#close();
+    if (this.wanted.length === 0) this.#close();
     else this.#gate?.off(channel);
     this.#tell();
+  }
+
+  /** What is subscribed to, or will be: all but what was refused for want of a right, which another token may give. */
+  get wanted() {
+    return [...this.channels.keys()].filter((name) => !this.channels.get(name).refusal);
   }
 
   /** All channels again, from that cursor (or `earliest`) on. */
@@ -96,6 +101,7 @@ export class Session {
     this.#close();
     if (this.channels.size > 0) {
       this.#gate = this.#open();
+      for (const one of this.channels.values()) one.refusal = "";
       for (const channel of this.channels.keys()) this.#on(channel);
     }
     this.#tell();
@@ -103,7 +109,7 @@ export class Session {
 
   /** Resolves when all channels have begun, or have been refused. */
   async opened() {
-    while ([...this.channels.values()].some((one) => !one.isOpen)) await new Promise((resolve) => { this.#awaiting.push(resolve); });
+    while (this.wanted.some((name) => !this.channels.get(name).isOpen)) await new Promise((resolve) => { this.#awaiting.push(resolve); });
   }
 
   /** Publishes by way of the same client; an EventGate that only publishes has no stream. */
@@ -162,8 +168,10 @@ export class Session {
       },
       onError: (error) => {
         if (!isMine()) return;
-        this.channels.delete(channel);
-        if (this.channels.size === 0) this.#close();
+        one.isOpen = false;
+        if (error.status === 401 || error.status === 403) one.refusal = error.message;
+        else this.channels.delete(channel);
+        if (this.wanted.length === 0) this.#close();
         this.#listener.onError(error);
         this.#tell();
       },

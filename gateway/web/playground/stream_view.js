@@ -4,12 +4,12 @@
  * A listbox: arrow keys, Home, End, Page Up and Page Down select, Enter goes to the details, Space pauses. While its end
  * is seen it follows what comes.
  */
-import { byId, make, oncePerFrame, setAttribute, setText } from "./dom.js";
+import { byId, inFrame, make, setAttribute, setText } from "./dom.js";
 import { clock, count, counted, shortened } from "./format.js";
 import { gapLine } from "./gaps.js";
 
 const SPARE = 2; // rows beyond those that fit
-const LEAST_MS = 50; // between two drawings while events pour in
+const LEAST_MS = 60; // between two drawings while events pour in
 const BUDGET_MS = 6; // for searching, in a frame
 const SHOWN = 400; // characters of a payload in its row
 const narrow = matchMedia("(max-width: 759px)");
@@ -27,12 +27,11 @@ export class StreamView {
   #following = true;
   #scrolled = 0;
   #first = 0; // of the matches, when it was last drawn
-  #drawn = 0;
   #seen = 0; // the end of the matches when it last followed
   #selected = null; // a place of the history
   #isJson = false;
   #onSelect;
-  draw = oncePerFrame((now) => this.#frame(now));
+  draw = inFrame(() => this.#frame(), LEAST_MS);
 
   /**
    * @param {import("./history.js").History} history
@@ -64,7 +63,7 @@ export class StreamView {
 
   follow() {
     this.#following = true;
-    this.draw();
+    this.draw(true);
   }
 
   /** Everything is another: a search, or an empty history. */
@@ -78,7 +77,7 @@ export class StreamView {
   select(place, wanted = false) {
     this.#selected = place;
     this.#onSelect(this.selected, wanted);
-    this.draw();
+    this.draw(true);
   }
 
   // --- drawing
@@ -90,19 +89,13 @@ export class StreamView {
     while (this.#rows.length < wanted) this.#rows.push(makeRow(this.#rows.length));
     while (this.#rows.length > wanted) this.#rows.pop().box.remove();
     this.#layer.append(...this.#rows.map(({ box }) => box));
-    this.draw();
+    this.draw(true);
   }
 
-  #frame(now) {
-    const isDone = this.#matches.advance(BUDGET_MS);
-    if (now - this.#drawn >= LEAST_MS) this.#draw(now);
-    else this.draw();
-    if (!isDone) this.draw();
-  }
-
-  #draw(now) {
+  #frame() {
+    if (!this.#matches.advance(BUDGET_MS)) this.draw(true);
+    if (this.#visible === 0) return; // it is hidden: its size will be told
     const { places } = this.#matches;
-    this.#drawn = now;
     const gone = places.first - this.#first;
     this.#first = places.first;
     this.#sizer.style.height = `${places.length * this.#height}px`;
@@ -158,17 +151,18 @@ export class StreamView {
   // --- what the user does
 
   #moved() {
-    const top = this.#list.scrollTop, bottom = this.#matches.places.length * this.#height - this.#visible;
-    if (top < this.#scrolled - 1) this.#following = false;
-    if (top >= bottom - 2 && top >= this.#scrolled) this.#following = true;
+    const { scrollTop: top, scrollHeight, clientHeight } = this.#list, isAtEnd = top >= scrollHeight - clientHeight - 2;
+    if (!isAtEnd && top < this.#scrolled - 1) this.#following = false;
+    if (isAtEnd && top >= this.#scrolled) this.#following = true;
     this.#scrolled = top;
-    this.#drawn = 0; // whoever scrolls sees each frame
-    this.draw();
+    this.draw(true);
   }
 
   #click(event) {
     const row = this.#rows.find(({ box }) => box.contains(event.target));
-    if (row?.entry) this.select(row.place, narrow.matches);
+    if (!row?.entry) return;
+    this.#following = row.place === this.#matches.places.at(this.#matches.places.end - 1); // who looks at one is left there
+    this.select(row.place, narrow.matches);
   }
 
   #key(event, onPause) {

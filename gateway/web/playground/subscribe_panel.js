@@ -72,9 +72,11 @@ export class SubscribePanel {
     this.#showVerb();
     const old = new Map([...this.#chips.children].map((chip) => [chip.dataset.channel, chip]));
     for (const [name, chip] of old) if (!channels.has(name)) chip.remove();
-    for (const [name, { isOpen }] of channels) {
+    for (const [name, { isOpen, refusal }] of channels) {
       const chip = old.get(name) ?? this.#chips.appendChild(makeChip(name));
-      setAttribute(chip, "class", isOpen ? "chip open" : "chip");
+      setAttribute(chip, "class", isOpen ? "chip open" : refusal ? "chip refused" : "chip");
+      setAttribute(chip, "title", refusal || null);
+      setText(chip.firstElementChild, refusal ? `${name}: refused` : name);
     }
     this.#chips.hidden = channels.size === 0;
   }
