@@ -1,5 +1,7 @@
 """Scenarios: hooks and fixtures."""
 
+import contextlib
+
 import pytest
 
 from ground import Database
@@ -23,8 +25,9 @@ def launch():
         return started[-1]
 
     yield start
-    for program in started:
-        program.stop()
+    with contextlib.ExitStack() as stack:  # each is stopped, though another one may not end
+        for program in started:
+            stack.callback(program.stop)
     for program in started:
         program.check()
 

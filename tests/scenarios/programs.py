@@ -71,7 +71,10 @@ class Program:
         if self.process.poll() is None:
             self.process.stdin.close()
             self.process.send_signal(how)
-        self.process.wait(60)
+        try:
+            self.process.wait(60)
+        finally:
+            self.process.kill()
         self._finish_reading()
 
     def _finish_reading(self):

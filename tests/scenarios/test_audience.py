@@ -117,8 +117,8 @@ def test_audience(gateways, site, launch, tell):
     with contextlib.suppress(AssertionError):  # who has missed it is counted
         for crowd in crowds:
             crowd.wait("gone", timeout=120)
+        until(lambda: "bye" in page.look()[1], "the page shows it all")
     seconds = time.monotonic() - begin
-    until(lambda: "bye" in page.look()[1], "the page shows it all")
 
     said = [text for _, text, _ in sorted(answers)] + ["bye"]
     count = Count()

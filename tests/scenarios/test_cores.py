@@ -55,14 +55,14 @@ def ask(admin, path):
 def test_cores(database, launch, tell):
     gateways = Gateways(launch, database.conninfo)
     passengers = launch("cores/passengers.mjs", gateways.url, PASSENGERS, TAXIS, REPORTS)
-    passengers.wait("here")
+    passengers.wait("here", timeout=120)
     before = gateways.streams()
     taxis = launch("cores/taxis.mjs", gateways.url, TAXIS, REPORTS)
     for killed, pid in enumerate(gateways.pids(), 1):
-        taxis.wait("told", killed * TAXIS * REPORTS // 100 // (CORES + 1))
+        taxis.wait("told", killed * TAXIS * REPORTS // 100 // (CORES + 1), timeout=120)
         os.kill(pid, signal.SIGKILL)
         gateways.wait_started(CORES + killed)
-    published = taxis.wait("parked")[0]
+    published = taxis.wait("parked", timeout=120)[0]
     with contextlib.suppress(AssertionError):  # who has missed the last report is counted
         passengers.wait("done")
     count = Count()

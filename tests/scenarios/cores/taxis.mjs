@@ -7,7 +7,7 @@ let told = 0;
 
 async function drive(taxi) {
   for (let i = 0; i < Number(reports); i++) {
-    await gate.publish(`taxi/${taxi}`, `${taxi}:${i}`);
+    await gate.publish(`taxi/${taxi}`, `${taxi}:${i}`, { timeout: 300000 });
     if (++told % 100 === 0) console.log(JSON.stringify({ told }));
   }
 }
