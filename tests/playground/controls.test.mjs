@@ -201,6 +201,18 @@ for (const [name, options] of [['light', { colorScheme: 'light' }], ['dark', { c
   });
 }
 
+test('of many channels some are shown, and a filter finds the others', async () => {
+  const base = durable();
+  await stage.sql(`select count(eventgate.publish('${base}/' || n, '1')) from generate_series(1, 250) n`);
+  const page = await open();
+  await expectText(page, '#channels-note', /more: filter by name/);
+  assert.equal(await page.locator('#channels li').count(), 200);
+  await page.getByPlaceholder('Filter').fill(`${base}/249`);
+  await until(async () => (await texts(page, '#channels .channel-name')).join() === `${base}/249`, 'the one that is sought');
+  await page.getByRole('checkbox', { name: `${base}/249` }).check();
+  await begun(page, 1);
+});
+
 test('it has landmarks, and everything has a name', async () => {
   const page = await open();
   for (const [role, name] of [['banner', undefined], ['main', undefined], ['complementary', 'Channels and sets'],

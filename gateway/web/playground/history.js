@@ -23,17 +23,23 @@ const weightOf = (entry) => (entry.kind === "event" ? entry.text.length : 100);
 class Bounded {
   ring = new Ring(ENTRIES_KEPT);
   characters = 0;
+  dropped = 0; // entries, for these bounds
 
   add(entry) {
     this.characters += weightOf(entry);
     const gone = this.ring.push(entry);
-    if (gone) this.characters -= weightOf(gone);
-    while (this.characters > CHARACTERS_KEPT && this.ring.length > 1) this.characters -= weightOf(this.ring.shift());
+    if (gone) this.#drop(gone);
+    while (this.characters > CHARACTERS_KEPT && this.ring.length > 1) this.#drop(this.ring.shift());
+  }
+
+  #drop(entry) {
+    this.characters -= weightOf(entry);
+    this.dropped++;
   }
 
   clear() {
     this.ring.clear();
-    this.characters = 0;
+    this.characters = this.dropped = 0;
   }
 }
 
@@ -47,6 +53,11 @@ export class History {
   /** The entries that are shown, by place. */
   get ring() {
     return this.#shown.ring;
+  }
+
+  /** Have there been more than are kept? */
+  get isCut() {
+    return this.#shown.dropped > 0;
   }
 
   /** How many have come since the pause began. */

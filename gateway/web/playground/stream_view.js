@@ -227,7 +227,7 @@ function fillOther({ box, time, channel, type, data }, entry) {
 
 /** For the line below the list. */
 export function keptText(history) {
-  const { ring, events, gaps } = history, entries = ring.length;
-  const kept = ring.first > 0 && entries > 0 ? `, the last ${count(entries)} entries are kept` : "";
+  const { ring, events, gaps, isCut } = history;
+  const kept = isCut ? `, the last ${count(ring.length)} entries are kept` : "";
   return `${counted(events, "event")}, ${counted(gaps, "gap")}${kept}`;
 }
