@@ -80,6 +80,7 @@ class Connected(Scenario):
 
     def before(self):
         for follower in self.followers:
+            follower.returns = 0
             follower.begin()
 
     def do(self):
