@@ -1,8 +1,8 @@
-// The playground's controls: publishing, tokens, keys, and how it is for those who can't see, or have a small screen.
+// The playground's controls: publishing, tokens, keys.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stage, until } from './kit.mjs';
-import { begun, dataOf, durable, expectData, expectText, live, open, rows, subscribed, texts, to, urls, violations } from './page.mjs';
+import { begun, dataOf, durable, expectData, expectText, live, open, subscribed, texts, to, urls, violations } from './page.mjs';
 
 test('publishing: live and durable, with a type and a key', async () => {
   const [told, kept] = [live(), durable()], page = await subscribed([told, kept]);
@@ -163,44 +163,6 @@ test('a reader of old events is left alone while new ones come', async () => {
   await until(async () => (await dataOf(page)).at(-1) === '0', 'the newest');
 });
 
-for (const [name, options] of [['light', { colorScheme: 'light' }], ['dark', { colorScheme: 'dark' }],
-  ['a phone', { width: 360, height: 740, hasTouch: true, isMobile: true, colorScheme: 'dark', reducedMotion: 'reduce' }]]) {
-  test(`axe-core finds nothing: ${name}`, async () => {
-    const [told, kept] = [live(), durable()];
-    const page = await open('', options);
-    await expectText(page, '#first-title', /Nothing/);
-    await expectText(page, '#sets', /default/);
-    assert.deepEqual(await violations(page), []);
-    await page.getByLabel('Channels or patterns').fill(`${told}, ${kept}`);
-    await page.keyboard.press('Enter');
-    await begun(page, 2);
-    await stage.log(kept, '{"a": [1, "b", true]}');
-    await stage.notify(told, '1');
-    await until(async () => (await dataOf(page)).length === 2, 'two events');
-    await page.getByLabel('From', { exact: true }).selectOption('cursor');
-    await page.getByLabel('Cursor, or an event’s id').fill('0~aaaaaaaaaa-1');
-    await page.getByRole('button', { name: 'Resume' }).click();
-    await until(async () => (await rows(page)).some(([kind]) => kind === 'gap'), 'a gap');
-    await page.locator('.row.gap').click();
-    assert.deepEqual(await violations(page), []);
-    await page.locator('.row.event').first().click();
-    await page.getByLabel('Batch').check();
-    assert.deepEqual(await violations(page), []);
-    const { wide, moving } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth - innerWidth,
-      moving: document.getAnimations().length }));
-    assert.ok(wide <= 0, 'nothing is wider than the screen');
-    assert.equal(moving, 0);
-    if (options.width) {
-      const small = await page.locator('button:visible, select:visible').evaluateAll((all) => all.filter(
-        (one) => one.getBoundingClientRect().height < 24).map((one) => one.textContent));
-      assert.deepEqual(small, [], 'what can be touched is large enough');
-      const edges = await page.locator('button:visible, input:visible, select:visible, textarea:visible').evaluateAll((all) => all.filter(
-        (one) => one.getBoundingClientRect().right > innerWidth).map((one) => one.id));
-      assert.deepEqual(edges, []);
-    }
-  });
-}
-
 test('of many channels some are shown, and a filter finds the others', async () => {
   const base = durable();
   await stage.sql(`select count(eventgate.publish('${base}/' || n, '1')) from generate_series(1, 250) n`);
@@ -211,14 +173,4 @@ test('of many channels some are shown, and a filter finds the others', async () 
   await until(async () => (await texts(page, '#channels .channel-name')).join() === `${base}/249`, 'the one that is sought');
   await page.getByRole('checkbox', { name: `${base}/249` }).check();
   await begun(page, 1);
-});
-
-test('it has landmarks, and everything has a name', async () => {
-  const page = await open();
-  for (const [role, name] of [['banner', undefined], ['main', undefined], ['complementary', 'Channels and sets'],
-    ['complementary', 'Publish and details'], ['region', 'Events'], ['region', 'Subscribe']]) {
-    assert.equal(await page.getByRole(role, { name, exact: true }).count(), 1, `${role} ${name}`);
-  }
-  assert.equal(await page.locator('h1').count(), 1);
-  await until(async () => /now 0/.test(await page.getByRole('img', { name: /Events per second/ }).getAttribute('aria-label')), 'plots in words');
 });

@@ -6,6 +6,6 @@ from kit.chromium import chromium
 from running import run
 
 
-@pytest.mark.parametrize("program", ["events.test.mjs", "controls.test.mjs", "faults.test.mjs"])
+@pytest.mark.parametrize("program", ["controls.test.mjs", "events.test.mjs", "faults.test.mjs", "everybody.test.mjs"])
 def test_in_chromium(tmp_path, program):
     run(tmp_path, program, BROWSER=chromium())
