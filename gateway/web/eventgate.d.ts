@@ -133,8 +133,8 @@ export class EventGate {
   publish(channel: string, data: unknown, options?: PublishOptions): Promise<Published>;
   /** Publishes several, in order; each has a row in the answer. */
   publish(batch: BatchItem[], options?: Pick<PublishOptions, "signal" | "timeout">): Promise<Published[]>;
-  /** The same as publish(). */
-  emit(channel: string, data: unknown, options?: PublishOptions): Promise<Published>;
+  /** publish() for who doesn't wait: an error is told to `onError`, and the answer is undefined then. */
+  emit(channel: string, data: unknown, options?: PublishOptions): Promise<Published | undefined>;
   /** Ends all subscriptions. */
   close(): void;
 }

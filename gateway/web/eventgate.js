@@ -83,6 +83,15 @@ function matches(pattern, name) {
   return want.every((level, i) => level === "*" || level === have[i] || (open && i === want.length - 1));
 }
 
+/** Can it be an URL and headers? `.` and `..` lead elsewhere in an URL, and not all keys can be a header. */
+function fitsAlone({ channel, key = "k", trace = "t" }) {
+  return !/(^|\/)\.{0,2}(\/|$)/.test(channel) && isHeader(key) && isHeader(trace);
+}
+
+function isHeader(text) {
+  return /^[!-~]([ -~]*[!-~])?$/.test(text);
+}
+
 /** Tells an error that nobody has asked for, as any that isn't caught. */
 function report(error) {
   if (typeof reportError === "function") reportError(error);
@@ -629,7 +638,8 @@ class Hub {
         this.#watchExpiry();
         return answer.token;
       }
-      error = new Error(answer?.error ?? `No token came from ${id}.`);
+      error = answer?.isFinal ? new EventGateError({ status: 401, detail: answer.error }) :
+        new Error(answer?.error ?? `No token came from ${id}.`);
     }
     throw error;
   }
@@ -748,6 +758,7 @@ export class EventGate {
     };
     const abort = () => stop(options.signal.reason);
     const closed = () => wake();
+    if ([channels].flat().length === 0) throw new TypeError("events(channels): there is no channel.");
     options.signal?.throwIfAborted();
     options.signal?.addEventListener("abort", abort, { once: true });
     this.#gone.signal.addEventListener("abort", closed, { once: true });
@@ -966,12 +977,19 @@ export class EventGate {
     try {
       this.#send?.({ do: "token", question, token: await this.#freshToken(isNew) });
     } catch (error) {
-      this.#send?.({ do: "token", question, error: String(error?.message ?? error) });
+      const isFinal = error instanceof EventGateError;
+      this.#send?.({ do: "token", question, error: String(error?.message ?? error), isFinal });
     }
   }
 
   /** The token; asked for again when it is refused (`isNew`) or about to end. */
   async #freshToken(isNew = false) {
+    const token = await this.#anyToken(isNew);
+    if (isHeader(String(token).trim())) return String(token).trim();
+    throw new EventGateError({ status: 401, detail: "This can't be a token: it has characters that no header takes." });
+  }
+
+  async #anyToken(isNew) {
     const { token } = this.#options;
     if (typeof token !== "function") return token;
     const old = this.#token && await this.#token.catch(() => "");
@@ -984,8 +1002,13 @@ export class EventGate {
 
   // --- publishing
 
-  emit(channel, data, options = {}) {
-    return this.publish(channel, data, options);
+  async emit(channel, data, options = {}) {
+    try {
+      return await this.publish(channel, data, options);
+    } catch (error) {
+      this.#fail(error); // nobody need wait for it
+      return undefined;
+    }
   }
 
   async publish(channel, data = undefined, options = {}) {
@@ -994,10 +1017,11 @@ export class EventGate {
     const items = batch ? channel : [{ channel, data, type: more.type, key: more.key, trace: more.trace }];
     const sent = items.map((item) => ({ ...item, made: item.key === undefined,
       key: item.key === null ? undefined : item.key ?? (this.#live.get(item.channel) ? undefined : randomKey()) }));
-    const answer = await this.#deliver(sent, batch, more);
-    const rows = batch ? answer.results : [answer];
+    const inBatch = batch || !fitsAlone(sent[0]);
+    const answer = await this.#deliver(sent, inBatch, more);
+    const rows = inBatch ? answer.results : [answer];
     rows.forEach(({ status }, i) => [201, 202].includes(status) && this.#live.set(items[i].channel, status === 202));
-    return batch ? rows : answer;
+    return batch ? rows : rows[0];
   }
 
   /** Sends until there is an answer. What may have been published is sent again only with the key that it had. */
@@ -1016,7 +1040,7 @@ export class EventGate {
         if (error.status === 401 && typeof this.#options.token === "function" && !refreshed) {
           refreshed = true;
           await this.#freshToken(true);
-        } else if (error.status === 400 && items.some((item) => item.made && item.key)) {
+        } else if (error.type === "bad-parameter" && items.some((item) => item.made && item.key)) {
           for (const item of items) if (item.made) item.key = undefined; // live channels take none
         } else if (isUnknown && (!keyed || Date.now() + wait > until)) {
           throw new EventGateError({ status: error.status, type: "outcome-unknown",

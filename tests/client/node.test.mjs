@@ -102,6 +102,41 @@ test('patterns, publish with a type and a key, and a batch', async () => {
   assert.deepEqual((await made.publish(mixed)).map((row) => row.status), [201, 202]);
 });
 
+test('a name can lead to no other channel, and a key may be any text', async () => {
+  const [made, kept] = [gate(), durable()];
+  for (const name of [`${kept}/../x`, `${kept}/.`, '..', '', `${kept}//x`]) {
+    await assert.rejects(made.publish(name, 1), { status: 400, type: 'bad-channel' }, name);
+  }
+  await assert.rejects(made.publish('../events', [{ channel: kept, data: 1 }]), { status: 400, type: 'bad-channel' });
+  for (const key of ['Zahlung für 7', '支付-7', ' a ', 'a']) {
+    const { status, id } = await made.publish(kept, 1, { key });
+    assert.equal(status, 201);
+    assert.deepEqual(await made.publish(kept, 1, { key }), { status, id, replayed: true });
+    assert.deepEqual(await made.publish([{ channel: kept, data: 1, key }]), [{ status, id, replayed: true }]);
+  }
+});
+
+test('emit() tells its error to onError, and rejects nowhere', async () => {
+  const made = gate();
+  assert.equal(await made.emit('nope/x', 1), undefined);
+  assert.deepEqual(made.heard.errors.map(({ status, type }) => [status, type]), [[404, 'unknown-channel']]);
+});
+
+test('what cannot be a token is told at once', async () => {
+  for (const token of ['tökén', () => 'two\nlines', async () => '支']) {
+    const made = gate({ token });
+    made.on(live(), () => {});
+    made.on(live(), () => {});
+    await until(() => made.heard.errors.length === 2, () => made.heard);
+    for (const { status, message } of made.heard.errors) assert.match(`${status} ${message}`, /^401 This can't be a token/);
+    await assert.rejects(made.publish(live(), 1), { status: 401, message: /can't be a token/ });
+  }
+});
+
+test('an iterator of no channel is a mistake that is told', async () => {
+  await assert.rejects(gate().events([]).next(), TypeError);
+});
+
 test('what is published carries its trace', async () => {
   const [made, kept, told] = [gate(), durable(), live()];
   const trace = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', own = trace.replace('4bf9', '5bf9');

@@ -16,7 +16,7 @@ gate.on<Order>("order/**", (order, event) => console.log(order.amount + 1, event
 
 const one: Promise<Published> = gate.publish("order/1", { amount: 1 }, { type: "made", key: "1" });
 const several: Promise<Published[]> = gate.publish([{ channel: "order/1", data: 1 }], { timeout: 1000 });
-const sent: Promise<Published> = gate.emit("chat/lobby", "hello");
+const sent: Promise<Published | undefined> = gate.emit("chat/lobby", "hello");
 
 export async function read(signal: AbortSignal): Promise<GateEvent<Order> | undefined> {
   for await (const event of gate.events<Order>(["order/*", "audit"], { signal })) {
