@@ -27,8 +27,9 @@ static void tell_reach(struct eg_takeover *takeover)
     for (size_t i = 0; i < config->set_count; i++) {
         struct eg_set_facts facts = eg_set_status_read(&gateway->shared.statuses[i]);
         if (config->sets[i].name)
-            eg_reach_add(&text, config->sets[i].name, eg_reached_by(&facts));
+            eg_reach_add(&text, config->sets[i].name, eg_reached_by(&facts) | eg_reach_unneeded(&config->sets[i]));
     }
+    eg_reach_add(&text, EG_REACH_REVOCATIONS, eg_revocations_known(gateway->shared.revocations));
     eg_predecessor_tell_reach(&takeover->predecessor, &text);
     eg_buffer_done(&text);
 }

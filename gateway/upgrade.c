@@ -3,9 +3,10 @@
  * environment, and all listening sockets. This process serves on until the new one is ready; then that one accepts the
  * connections, and this one drains. Whatever goes wrong before, this one goes on as if nothing had happened.
  *
- * Ready means that all its sets are. Where they aren't by the deadline, it is enough that it has each connection that
- * this process has: a database that is away keeps nobody from a new version. One that has just come back, to this
- * process first, is given a moment more.
+ * Ready means that all its sets are, and that it knows what is revoked. Where it isn't by the deadline, but this
+ * process is, the upgrade has failed. Where neither is, it is enough that it has each connection that this process has,
+ * and knows what is revoked if this one does: a database that is away keeps nobody from a new version. One that has
+ * just come back, to this process first, is given a moment more.
  */
 #include <errno.h>
 #include <signal.h>
@@ -109,6 +110,16 @@ static void hand_over(struct eg_upgrade *upgrade)
     eg_gateway_drain(gateway, true);
 }
 
+/* --- when the time is up ----------------------------------------------------------------------------------------- */
+
+static bool lacks_set(const struct eg_upgrade *upgrade, const char *name, const struct eg_set_facts *facts)
+{
+    int reached = upgrade->tells ? eg_reach_find(&upgrade->successor.reach, name) : 0;
+    if (reached == -1) /* it has no such set */
+        return false;
+    return reached < 0 || (eg_reached_by(facts) & ~(unsigned)reached);
+}
+
 /* The first set of which this process has a connection that the new one, which has that set, too, lacks; NULL: none. */
 static const char *lacked_set(struct eg_upgrade *upgrade)
 {
@@ -118,39 +129,56 @@ static const char *lacked_set(struct eg_upgrade *upgrade)
         if (place->state != EG_PLACE_RUNNING)
             continue;
         struct eg_set_facts facts = eg_set_status_read(&gateway->shared.statuses[i]);
-        int reached = eg_reach_find(&upgrade->successor.reach, place->row->name);
-        if (reached >= 0 && (eg_reached_by(&facts) & ~(unsigned)reached))
+        if (lacks_set(upgrade, place->row->name, &facts))
             return place->row->name;
     }
     return NULL;
 }
 
+/* Would tokens that this process takes be answered with 503 by the new one? */
+static bool lacks_revocations(struct eg_upgrade *upgrade)
+{
+    struct eg_gateway *gateway = gateway_of(upgrade);
+    bool reads = false;
+    for (uint32_t i = 0; i < gateway->shared.place_count; i++)
+        reads = reads || (gateway->places[i].state == EG_PLACE_RUNNING && gateway->places[i].revoking >= 0);
+    return reads && eg_revocations_known(gateway->shared.revocations) &&
+           eg_reach_find(&upgrade->successor.reach, EG_REACH_REVOCATIONS) <= 0;
+}
+
+/* The new process isn't ready. */
 static void note_lack(struct eg_upgrade *upgrade)
 {
-    uint64_t now_ms = eg_loop_now_ms(upgrade->loop);
-    if (!lacked_set(upgrade))
+    if (!eg_gateway_is_ready(gateway_of(upgrade)) && !lacked_set(upgrade) && !lacks_revocations(upgrade))
         upgrade->lacks_since_ms = 0;
     else if (upgrade->lacks_since_ms == 0)
-        upgrade->lacks_since_ms = now_ms;
+        upgrade->lacks_since_ms = eg_loop_now_ms(upgrade->loop);
 }
 
 static void told(struct eg_successor *successor, char message)
 {
     struct eg_upgrade *upgrade = EG_CONTAINER_OF(successor, struct eg_upgrade, successor);
     upgrade->heard_ms = eg_loop_now_ms(upgrade->loop);
-    if (message == EG_SUCCESSOR_STARTED)
-        upgrade->started = true;
-    else if (message == EG_SUCCESSOR_READY)
+    upgrade->started = upgrade->started || message == EG_SUCCESSOR_STARTED;
+    upgrade->tells = upgrade->tells || message == EG_SUCCESSOR_REACH;
+    if (message == EG_SUCCESSOR_READY)
         hand_over(upgrade);
-    else if (message == EG_SUCCESSOR_REACH)
+    else
         note_lack(upgrade);
 }
 
-static void give_up_lacking(struct eg_upgrade *upgrade, const char *set)
+static void give_up_lacking(struct eg_upgrade *upgrade)
 {
-    char sentence[300];
-    snprintf(sentence, sizeof(sentence),
-             "the new process does not reach the database of set %s as this one does (upgrade_timeout)", set);
+    char sentence[300] = "the new process is not ready, though this one is (upgrade_timeout)";
+    const char *set = lacked_set(upgrade);
+    if (!upgrade->tells)
+        snprintf(sentence, sizeof(sentence), "the new process was not ready in time (upgrade_timeout)");
+    else if (set)
+        snprintf(sentence, sizeof(sentence),
+                 "the new process does not reach the database of set %s as this one does (upgrade_timeout)", set);
+    else if (lacks_revocations(upgrade))
+        snprintf(sentence, sizeof(sentence),
+                 "the new process has not read which tokens are revoked, though this one has (upgrade_timeout)");
     give_up(upgrade, sentence);
 }
 
@@ -158,16 +186,15 @@ static void time_is_up(struct eg_timer *timer)
 {
     struct eg_upgrade *upgrade = EG_CONTAINER_OF(timer, struct eg_upgrade, deadline);
     uint64_t now_ms = eg_loop_now_ms(upgrade->loop), moment_ms = upgrade->moment_ms;
-    const char *set = lacked_set(upgrade);
     note_lack(upgrade);
     if (!upgrade->started)
         give_up(upgrade, "the new process did not start in time (upgrade_timeout)");
-    else if (now_ms - upgrade->heard_ms > moment_ms)
+    else if (upgrade->tells && now_ms - upgrade->heard_ms > moment_ms)
         give_up(upgrade, "the new process has started, but no longer answers (upgrade_timeout)");
-    else if (!set)
+    else if (upgrade->lacks_since_ms == 0)
         hand_over(upgrade);
     else if (now_ms - upgrade->lacks_since_ms >= moment_ms)
-        give_up_lacking(upgrade, set);
+        give_up_lacking(upgrade);
     else if (eg_timer_set(upgrade->loop, timer, now_ms + LOOK_AGAIN_MS) != 0)
         give_up(upgrade, "out of memory");
 }
@@ -201,7 +228,7 @@ void eg_gateway_upgrade(struct eg_gateway *gateway)
     }
     upgrade->loop = gateway->loop;
     uint64_t timeout_ms = gateway->config->settings.upgrade_timeout_ms;
-    upgrade->started = false;
+    upgrade->started = upgrade->tells = false;
     upgrade->lacks_since_ms = 0;
     upgrade->moment_ms = timeout_ms / 2 < MOMENT_MAX_MS ? timeout_ms / 2 : MOMENT_MAX_MS;
     upgrade->deadline.fire = time_is_up;

@@ -12,6 +12,12 @@ unsigned eg_reached_by(const struct eg_set_facts *facts)
            (facts->reading ? EG_REACHED_READER : 0U) | (facts->appending ? EG_REACHED_APPENDER : 0U);
 }
 
+unsigned eg_reach_unneeded(const struct eg_config_set *set)
+{
+    return (set->live_count == 0 ? EG_REACHED_LISTENER | EG_REACHED_PUBLISHER : 0U) |
+           (set->durable_count == 0 ? EG_REACHED_READER | EG_REACHED_APPENDER : 0U);
+}
+
 static void add_name(struct eg_buffer *text, const char *name)
 {
     eg_buffer_add_string(text, ";");

@@ -164,6 +164,7 @@ static void let_go(struct eg_successor *successor)
     eg_loop_remove(successor->loop, successor->fd, &successor->watch);
     close(successor->fd);
     eg_buffer_done(&successor->reach);
+    eg_buffer_done(&successor->telling);
     successor->pid = 0;
 }
 
@@ -183,15 +184,27 @@ static void reap(struct eg_successor *successor, char *ret_sentence, size_t size
                  WEXITSTATUS(status));
 }
 
+/* All of it has come. */
+static void keep(struct eg_successor *successor)
+{
+    struct eg_buffer last = successor->reach;
+    if (successor->telling.failed)
+        return;
+    successor->reach = successor->telling;
+    successor->telling = last;
+}
+
 static void take(struct eg_successor *successor, char message)
 {
     bool reached = successor->reaches && message == EG_SUCCESSOR_REACH;
     if (message == EG_SUCCESSOR_REACHES) {
-        eg_buffer_clear(&successor->reach);
+        eg_buffer_clear(&successor->telling);
         successor->reaches = true;
     } else if (successor->reaches && !reached) {
-        eg_buffer_add(&successor->reach, &message, 1);
+        eg_buffer_add(&successor->telling, &message, 1);
     } else {
+        if (reached)
+            keep(successor);
         successor->reaches = false;
         successor->told(successor, message);
     }
@@ -230,7 +243,7 @@ int eg_successor_start(struct eg_successor *successor, struct eg_loop *loop, con
         return failed(ret_error, path, -errno);
     successor->loop = loop;
     successor->reaches = false;
-    successor->reach = EG_BUFFER_INIT;
+    successor->reach = successor->telling = EG_BUFFER_INIT;
     successor->watch.ready = ready;
     successor->fd = pair[0];
     int result = environment_make(&made, environment, listening);

@@ -26,9 +26,10 @@ struct eg_upgrade {
     struct eg_successor successor;
     struct eg_timer deadline;
     bool started;            /* the new process could serve */
+    bool tells;              /* it says what it reaches; older programs don't */
     uint64_t moment_ms;      /* in which it says something, and reaches what this one does, if it can */
     uint64_t heard_ms;       /* when it last said anything */
-    uint64_t lacks_since_ms; /* since when it has not reached what this one does; 0: it does */
+    uint64_t lacks_since_ms; /* since when it has lacked what this one has; 0: it doesn't */
     bool to_reload;          /* SIGHUP came meanwhile: for whoever serves in the end */
     struct eg_loop *loop;
 };

@@ -38,8 +38,9 @@ struct eg_successor {
     struct eg_watch watch;
     pid_t pid; /* 0: there is none */
     int fd;
-    struct eg_buffer reach; /* what it has told last, or is telling */
-    bool reaches;           /* it is telling */
+    struct eg_buffer reach;   /* what it has told last, whole */
+    struct eg_buffer telling; /* what it is telling, */
+    bool reaches;             /* if it is */
 };
 
 /*

@@ -9,10 +9,11 @@ import socket
 
 import pytest
 
-from kit.gateway import BINARY
+from kit.gateway import BINARY, install_schema
 from kit.http import Connection
 from kit.manager import Manager
 from kit.ports import free_port
+from kit.tokens import bearer
 from kit.wait import until
 
 
@@ -228,6 +229,73 @@ def test_one_database_that_is_away_hides_no_other_that_only_the_old_process_reac
     write(postgres.conninfo)
     assert gateway.upgrade().wait(20) == 0
     assert gateway.publish("t/a", "1").status == 202
+
+
+AWAY = "[set away]\npostgres = host=/nonexistent\nlive = a\n"
+
+
+@pytest.mark.parametrize("other", ["", AWAY], ids=["ready", "not ready"])
+def test_a_new_process_that_may_not_read_what_is_revoked(start_gateway, secret_file, postgres, tmp_path, other):
+    """It would refuse every token."""
+    install_schema(postgres.conninfo)
+    postgres.sql("do $$begin if to_regrole('stranger') is null then create role stranger login; end if; end$$")
+    file = tmp_path / "gateway.conf"
+
+    def write(conninfo):
+        file.write_text(f"[gateway]\nkeys = HS256:{secret_file}\nupgrade_timeout = 1s\n{other}"
+                        f"[set shop]\npostgres = {conninfo}\nlive = t/**\nrevocations = on\n")
+
+    write(postgres.conninfo)
+    gateway = start_gateway("--config", str(file), database=None)
+    rights = bearer(["t/a"], ["t/a"])
+    until(lambda: gateway.publish("t/a", "1", **rights).status == 202, "the set is ready")
+    write(postgres.conninfo.replace("user=postgres", "user=stranger"))
+    lines = gateway.start_upgrade()
+    assert "which tokens are revoked" in gateway.wait_log_behind(lines, "upgraded: |upgrade has failed")
+    assert gateway.publish("t/a", "2", **rights).status == 202
+
+
+def test_a_process_that_is_ready_hands_over_to_none_that_is_not(start_gateway, postgres, tmp_path):
+    """Whatever the sets' names."""
+    file = tmp_path / "gateway.conf"
+    file.write_text(f"[gateway]\nupgrade_timeout = 1s\n[set default]\npostgres = {postgres.conninfo}\nlive = t/**\n")
+    gateway = start_gateway("--config", str(file), database=None).wait_ready()
+    file.write_text("[set shop]\npostgres = host=/nonexistent\nlive = t/**\n")
+    lines = gateway.start_upgrade()
+    assert "is not ready, though this one is" in gateway.wait_log_behind(lines, "upgraded: |upgrade has failed")
+    assert gateway.publish("t/a", "1").status == 202
+
+
+@pytest.mark.parametrize("more, less", [("live = t/**\ndurable = d/**\n", "durable = d/**\n"),
+                                        ("live = t/**\ndurable = d/**\n", "live = t/**\n")], ids=["no live", "no durable"])
+def test_a_set_that_needs_less_lacks_nothing(start_gateway, postgres, tmp_path, more, less):
+    install_schema(postgres.conninfo)
+    file = tmp_path / "gateway.conf"
+
+    def write(channels):
+        file.write_text(f"[gateway]\nupgrade_timeout = 1s\n{AWAY}[set shop]\npostgres = {postgres.conninfo}\n{channels}")
+
+    write(more)
+    gateway = start_gateway("--config", str(file), database=None)
+    until(lambda: gateway.publish("t/a", "1").status == 202 and gateway.publish("d/a", "1").status == 201, "one set is ready")
+    write(less)
+    assert gateway.upgrade().wait(20) == 0
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_an_older_program_that_does_not_say_what_it_reaches(start_gateway, program, postgres, reached):
+    """It is trusted with a database that this process doesn't reach either."""
+    gateway = start_gateway("--upgrade-timeout", "1s", binary=str(program),
+                            database=postgres if reached else "host=/nonexistent")
+    if reached:
+        gateway.wait_ready()
+    replace(program, "#!/bin/bash\nold=$((2 + LISTEN_FDS))\nprintf s >&$old\nread -r -N 1 -u $old\n")
+    if reached:
+        lines = gateway.start_upgrade()
+        assert "was not ready in time" in gateway.wait_log_behind(lines, "upgraded: |upgrade has failed")
+        assert gateway.status_of("/readyz") == 200
+    else:
+        assert gateway.upgrade().wait(20) == 0
 
 
 def test_a_new_process_that_freezes(start_gateway, tmp_path):

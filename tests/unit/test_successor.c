@@ -85,6 +85,9 @@ static void greet(const struct eg_listening *listening)
     }
 }
 
+/* A whole text of what is reached, of set "shop", and the beginning of the next one. */
+static const char half[] = "(;73686f70:5)(;";
+
 static int be_the_new_one(const char *how)
 {
     if (strcmp(how, "fail") == 0)
@@ -97,7 +100,9 @@ static int be_the_new_one(const char *how)
     REQUIRE(loop && eg_predecessor_take(&predecessor, loop, listening.predecessor) == 0);
     listening.predecessor = 0;
     eg_predecessor_tell(&predecessor, EG_SUCCESSOR_STARTED);
-    while (strcmp(how, "mute") == 0)
+    if (strcmp(how, "half") == 0)
+        REQUIRE(write(predecessor.fd, half, strlen(half)) > 0);
+    while (strcmp(how, "mute") == 0 || strcmp(how, "half") == 0)
         pause();
     struct eg_buffer reach = EG_BUFFER_INIT;
     eg_reach_add(&reach, "shop", 5);
@@ -247,6 +252,22 @@ static void one_that_is_killed_is_not(void **state)
     eg_loop_free(loop);
 }
 
+static void what_is_reached_is_the_last_whole_text(void **state)
+{
+    struct eg_loop *loop = eg_loop_new();
+    struct eg_listening listening = open_all();
+    struct eg_successor successor;
+    (void)state;
+    start(&successor, loop, &listening, "half");
+    while (news.reached == 0 && !news.ended[0])
+        eg_loop_turn(loop, TURN_MS);
+    assert_true(successor.reaches);
+    assert_int_equal(eg_reach_find(&successor.reach, "shop"), 5);
+    eg_successor_kill(&successor);
+    eg_listening_close(&listening);
+    eg_loop_free(loop);
+}
+
 static void a_program_that_is_not_there(void **state)
 {
     struct eg_loop *loop = eg_loop_new();
@@ -275,6 +296,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(another_number_of_workers_shares_them),
         cmocka_unit_test(a_process_that_fails_is_told_of),
         cmocka_unit_test(one_that_is_killed_is_not),
+        cmocka_unit_test(what_is_reached_is_the_last_whole_text),
         cmocka_unit_test(a_program_that_is_not_there),
     };
     if (argc > 1 && getenv(EG_HANDED_OVER_BY))
