@@ -159,12 +159,16 @@ static void check_process(struct eg_report *report, const struct eg_config *conf
     eg_doctor_process(report, config, &files);
 }
 
+static bool reads_revocations(const struct eg_config *config, const struct eg_config_set *set)
+{
+    return config->access.keys.count > 0 && (set->revocations == EG_REVOCATIONS_ON ||
+                                             (set->revocations == EG_REVOCATIONS_AUTO && set->durable_count > 0));
+}
+
 static unsigned connections_of(const struct eg_config *config, const struct eg_config_set *set)
 {
-    bool durable = set->durable_count > 0;
-    bool revocations = config->access.keys.count > 0 &&
-                       (set->revocations == EG_REVOCATIONS_ON || (set->revocations == EG_REVOCATIONS_AUTO && durable));
-    return (set->live_count > 0 ? LIVE_CONNECTIONS : 0) + (durable ? DURABLE_CONNECTIONS : 0) + revocations;
+    return (set->live_count > 0 ? LIVE_CONNECTIONS : 0) + (set->durable_count > 0 ? DURABLE_CONNECTIONS : 0) +
+           reads_revocations(config, set);
 }
 
 /* Each connection string once, for all the sets that have it. */
@@ -185,6 +189,7 @@ static void check_databases(struct eg_report *report, const struct eg_config *co
             done |= j < i;
             database.sets++;
             database.durable |= set->durable_count > 0;
+            database.revocations |= reads_revocations(config, set);
             database.needed += connections_of(config, set);
             if (length < sizeof(database.subject) / 2)
                 length += (size_t)snprintf(database.subject + length, sizeof(database.subject) - length, "%s%s",

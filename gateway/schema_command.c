@@ -222,24 +222,45 @@ static void print_right(const char *what, bool may, const char *role, const stru
     *well = *well && may;
 }
 
+/* True if a gateway of this version works with it. */
 static bool print_version(const struct eg_schema_situation *situation)
 {
-    const char *how = situation->is_extension ? " (extension pg_eventgate)" : "";
-    if (situation->version == eg_schema_version)
-        printf("Schema eventgate: version %d, this program's own%s\n", situation->version, how);
-    else if (situation->version > eg_schema_version)
-        printf("Schema eventgate: version %d%s, newer than this program's %d. Use a newer pg_eventgate.\n",
-               situation->version, how, eg_schema_version);
-    else if (situation->version > 0)
-        printf("Schema eventgate: version %d%s, older than this program's %d. Run: %s\n", situation->version, how,
-               eg_schema_version,
-               situation->is_extension ? "ALTER EXTENSION pg_eventgate UPDATE;" : "pg_eventgate schema upgrade");
-    else if (situation->version < 0)
-        printf("Schema eventgate: there, but user %s may not ask for its version\n", situation->user);
-    else
+    const char *how = situation->is_extension ? " (extension pg_eventgate)" : "",
+               *upgrade =
+                   situation->is_extension ? "ALTER EXTENSION pg_eventgate UPDATE;" : "pg_eventgate schema upgrade";
+    char lacks[200];
+    if (!situation->is_ours) {
         printf("Schema eventgate: %s. Run: pg_eventgate schema install\n",
                situation->has_schema ? "there, but not pg_eventgate's" : "none");
-    return situation->version == eg_schema_version;
+        return false;
+    }
+    if (situation->version < 0) {
+        printf("Schema eventgate: there, but user %s may not ask for its version\n", situation->user);
+        return false;
+    }
+    enum eg_schema_fit fit = eg_schema_fit_of(situation);
+    printf("Schema eventgate: version %d", situation->version);
+    switch (fit) {
+    case EG_SCHEMA_TOO_OLD:
+        printf("%s, too old for this program, whose own is %d. Run: %s\n", how, eg_schema_version, upgrade);
+        break;
+    case EG_SCHEMA_OLDER:
+        eg_schema_lacks(situation->version, lacks, sizeof(lacks));
+        printf("%s, older than this program's %d. Gateways work with it; it lacks %s. Run: %s\n", how,
+               eg_schema_version, lacks, upgrade);
+        break;
+    case EG_SCHEMA_OWN:
+        printf(", this program's own%s\n", how);
+        break;
+    case EG_SCHEMA_NEWER:
+        printf("%s, newer than this program's %d. Gateways work with it.\n", how, eg_schema_version);
+        break;
+    case EG_SCHEMA_TOO_NEW:
+        printf("%s, newer than this program's %d, and too new for it. Use a newer pg_eventgate.\n", how,
+               eg_schema_version);
+        break;
+    }
+    return fit != EG_SCHEMA_TOO_OLD && fit != EG_SCHEMA_TOO_NEW;
 }
 
 /* True if a gateway of this version can serve durable channels as this user. */

@@ -436,6 +436,7 @@ CREATE OR REPLACE FUNCTION eventgate.mark() RETURNS text
         (SELECT i.number || '.' || i.xmin::text FROM eventgate.incarnation AS i ORDER BY i.number DESC LIMIT 1), '0');
 
 -- For a gateway that begins to read: sees to it that the log runs beyond `seen`, the highest position that it has seen.
+-- `version`: a gateway that doesn't know it refuses to work.
 CREATE OR REPLACE FUNCTION eventgate.attach(seen bigint)
     RETURNS TABLE (version integer, tag text, mark text, head bigint, jump_froms bigint[], jump_tos bigint[])
     LANGUAGE plpgsql SECURITY DEFINER
@@ -446,7 +447,8 @@ BEGIN
     IF seen > eventgate.position() THEN
         PERFORM eventgate.begin_incarnation(seen);
     END IF;
-    RETURN QUERY SELECT eventgate.version(), s.tag, eventgate.mark(), eventgate.position(), i.jump_froms, i.jump_tos
+    RETURN QUERY SELECT eventgate.gateway_version(), s.tag, eventgate.mark(), eventgate.position(), i.jump_froms,
+        i.jump_tos
     FROM eventgate.state AS s, (
         SELECT array_agg(i.jump_from ORDER BY i.number) AS jump_froms,
             array_agg(i.jump_to ORDER BY i.number) AS jump_tos

@@ -6,7 +6,8 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA eventgate FROM PUBLIC;
 REVOKE ALL ON SCHEMA eventgate FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA eventgate TO eventgate_publish, eventgate_read, eventgate_gateway, eventgate_admin;
-GRANT EXECUTE ON FUNCTION eventgate.version() TO eventgate_publish, eventgate_read, eventgate_gateway, eventgate_admin;
+GRANT EXECUTE ON FUNCTION eventgate.version(), eventgate.gateway_version()
+    TO eventgate_publish, eventgate_read, eventgate_gateway, eventgate_admin;
 GRANT EXECUTE ON FUNCTION eventgate.publish(text, json, text, text, text) TO eventgate_publish;
 GRANT EXECUTE ON FUNCTION eventgate.position(), eventgate.cursor()
     TO eventgate_publish, eventgate_read, eventgate_gateway, eventgate_admin;

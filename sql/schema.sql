@@ -148,3 +148,9 @@ $do$;
 CREATE OR REPLACE FUNCTION eventgate.version() RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN @VERSION@;
+
+-- The least version that a gateway has to know to work with this schema. It is raised by what gateways of before can't
+-- work with, and by nothing else: they would be shut out.
+CREATE OR REPLACE FUNCTION eventgate.gateway_version() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 2;

@@ -12,10 +12,14 @@
 #include "eventgate/cursor.h"
 #include "eventgate/file.h"
 
-/* A cursor as gateways give them out: a position without a tag is none's but 0. */
+/* A cursor as gateways give them out (a position without a tag is none's but 0), or as eventgate.cursor() does for an
+ * empty log. */
 static bool is_cursor(const char *text, size_t length)
 {
+    static const char earliest[] = "earliest";
     struct eg_cursor cursor;
+    if (length == strlen(earliest) && memcmp(text, earliest, length) == 0)
+        return true;
     return eg_cursor_parse(text, length, &cursor) == 0 && (cursor.tag[0] || cursor.position == 0);
 }
 

@@ -82,10 +82,55 @@ static void check_rights(struct eg_report *report, const struct eg_schema_situat
                                               : "neither read the log nor append to it");
 }
 
-/* Is there a schema that this program can work with? */
-static bool check_version(struct eg_report *report, const struct eg_schema_situation *situation, const char *subject)
+static void check_age(struct eg_report *report, const struct eg_schema_situation *situation, const char *subject,
+                      bool revocations)
 {
     int version = situation->version;
+    const char *upgrade = situation->is_extension ? "As its owner: ALTER EXTENSION pg_eventgate UPDATE; gateways may "
+                                                    "run meanwhile."
+                                                  : "As its owner: pg_eventgate schema upgrade --postgres CONNINFO. "
+                                                    "Gateways may run meanwhile.";
+    char lacks[200];
+    eg_schema_lacks(version, lacks, sizeof(lacks));
+    switch (eg_schema_fit_of(situation)) {
+    case EG_SCHEMA_TOO_OLD:
+        eg_report_add(report, EG_ERROR, "schema", subject, upgrade,
+                      "schema eventgate is of version %d, too old for this program, whose own is %d", version,
+                      eg_schema_version);
+        break;
+    case EG_SCHEMA_OLDER:
+        if (revocations && version < EG_SCHEMA_REVOCATIONS)
+            eg_report_add(report, EG_ERROR, "schema", subject, upgrade,
+                          "schema eventgate is of version %d, and has no revocations, which a gateway with keys waits "
+                          "for (revocations = off: it doesn't)",
+                          version);
+        else
+            eg_report_add(report, EG_WARNING, "schema", subject, upgrade,
+                          "schema eventgate is of version %d, older than this program's %d: gateways work with it; it "
+                          "lacks %s",
+                          version, eg_schema_version, lacks);
+        break;
+    case EG_SCHEMA_OWN:
+        eg_report_add(report, EG_FINE, "schema", subject, NULL, "schema eventgate is of version %d, this program's own",
+                      version);
+        break;
+    case EG_SCHEMA_NEWER:
+        eg_report_add(report, EG_FINE, "schema", subject, NULL,
+                      "schema eventgate is of version %d, newer than this program's %d: gateways work with it", version,
+                      eg_schema_version);
+        break;
+    case EG_SCHEMA_TOO_NEW:
+        eg_report_add(report, EG_ERROR, "schema", subject, "Use a newer pg_eventgate.",
+                      "schema eventgate is of version %d, newer than this program's %d, and too new for it", version,
+                      eg_schema_version);
+        break;
+    }
+}
+
+/* Is there a schema of ours? */
+static bool check_version(struct eg_report *report, const struct eg_schema_situation *situation, const char *subject,
+                          bool revocations)
+{
     if (!situation->is_ours) {
         eg_report_add(report, EG_ERROR, "schema", subject,
                       situation->has_schema
@@ -96,20 +141,8 @@ static bool check_version(struct eg_report *report, const struct eg_schema_situa
                                             : "there is no schema eventgate, which durable channels need");
         return false;
     }
-    if (version < 0)
-        return true; /* nothing is granted to the role, as is said next */
-    if (version < eg_schema_version)
-        eg_report_add(report, EG_ERROR, "schema", subject,
-                      situation->is_extension ? "As its owner: ALTER EXTENSION pg_eventgate UPDATE;"
-                                              : "As its owner: pg_eventgate schema upgrade --postgres CONNINFO. "
-                                                "Gateways may run meanwhile.",
-                      "schema eventgate is of version %d, older than this program's %d", version, eg_schema_version);
-    else if (version > eg_schema_version)
-        eg_report_add(report, EG_ERROR, "schema", subject, "Use a newer pg_eventgate.",
-                      "schema eventgate is of version %d, newer than this program's %d", version, eg_schema_version);
-    else
-        eg_report_add(report, EG_FINE, "schema", subject, NULL, "schema eventgate is of version %d, this program's own",
-                      version);
+    if (situation->version >= 0) /* else nothing is granted to the role, as is said next */
+        check_age(report, situation, subject, revocations);
     return true;
 }
 
@@ -185,7 +218,7 @@ void eg_doctor_log(struct eg_report *report, struct eg_admin *admin, const struc
         eg_report_add(report, EG_ERROR, "schema", subject, NULL, "it can't be looked at: %s", error.sentence);
         return;
     }
-    if (!check_version(report, &situation, subject))
+    if (!check_version(report, &situation, subject, database->revocations))
         return;
     check_rights(report, &situation, subject);
     check_turn(report, admin, subject);

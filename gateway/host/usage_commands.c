@@ -34,7 +34,8 @@ static const char schema_text[] =
     "  pg_eventgate schema check --config gateway.conf --set orders\n"
     "  pg_eventgate schema uninstall --yes --postgres dbname=shop\n"
     "\n"
-    "Exit status: 0 done (check: all is well), 1 not done, 2 usage or configuration.\n";
+    "Exit status: 0 done (check: gateways of this version work with it, as this user), 1 not done, 2 usage or\n"
+    "configuration.\n";
 
 static const char tail_text[] =
     "Usage: pg_eventgate tail [FLAG...] CHANNEL...\n"

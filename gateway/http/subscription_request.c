@@ -302,6 +302,9 @@ static void read_last_event_id(struct eg_subscription_request *request, const ch
     if (eg_cursor_parse(last_event_id, length, &request->cursor) == 0) {
         request->after = EG_AFTER_CURSOR;
         memcpy(request->cursor_text, last_event_id, length + 1);
+    } else if (strcmp(last_event_id, "earliest") == 0) { /* what eventgate.cursor() says of an empty log */
+        request->after = EG_AFTER_EARLIEST;
+        request->has_cursor = false;
     } else {
         request->after = EG_AFTER_NONSENSE;
     }

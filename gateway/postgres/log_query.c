@@ -44,8 +44,9 @@ enum column { POSITION, CHANNEL, TYPE, TIME, TRACE, BYTES, DATA };
 /* How many rows of each channel of a table `f` are fetched: more than enough if they had equally many. */
 #define SHARE "LEAST($2::pg_catalog.int8, 1 + 4 * $2::pg_catalog.int8 / GREATEST(pg_catalog.count(f.name), 1))"
 
-static const char attach_sql[] = "SELECT a.version, a.tag, a.mark, a.head, a.jump_froms, a.jump_tos "
-                                 "FROM eventgate.attach($1) AS a";
+static const char attach_sql[] =
+    "SELECT a.version, a.tag, a.mark, a.head, a.jump_froms, a.jump_tos, eventgate.version() "
+    "FROM eventgate.attach($1) AS a";
 
 /* $1 position, $2 rows, $3 bytes */
 static const char tail_sql[] =
@@ -185,9 +186,11 @@ int eg_log_read_attached(const struct eg_result *result, struct eg_log_attached 
                          struct eg_error *ret_error)
 {
     ret_error->sqlstate[0] = '\0';
-    int64_t version = eg_result_count(result) == 1 ? eg_result_integer(result, 0, 0) : 0;
+    bool attached = eg_result_count(result) == 1;
+    int64_t asked = attached ? eg_result_integer(result, 0, 0) : 0;
+    int64_t version = attached ? eg_result_integer(result, 0, 6) : 0;
     struct eg_bytes tag = {NULL, 0}, mark = {NULL, 0};
-    if (version >= EG_LOG_VERSION_LEAST && version <= EG_LOG_VERSION) {
+    if (version >= EG_LOG_VERSION_LEAST && asked <= EG_LOG_VERSION) {
         tag = eg_result_bytes(result, 0, 1);
         mark = eg_result_bytes(result, 0, 2);
     } else {
@@ -195,9 +198,10 @@ int eg_log_read_attached(const struct eg_result *result, struct eg_log_attached 
                  version < EG_LOG_VERSION_LEAST
                      ? "the database has version %d of the schema eventgate, and this gateway needs "
                        "%d: run `pg_eventgate schema upgrade`"
-                     : "the database has version %d of the schema eventgate, and this gateway "
+                     : "the database's schema eventgate is for gateways that know version %d of it, and this one "
                        "knows only %d: use a newer pg_eventgate",
-                 (int)version, EG_LOG_VERSION);
+                 (int)(version < EG_LOG_VERSION_LEAST ? version : asked),
+                 version < EG_LOG_VERSION_LEAST ? EG_LOG_VERSION_LEAST : EG_LOG_VERSION);
         return -EINVAL;
     }
     struct eg_log_jumps *jumps = read_jumps(eg_result_bytes(result, 0, 4), eg_result_bytes(result, 0, 5));

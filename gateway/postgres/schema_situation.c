@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eventgate/log_query.h"
+
 static const char situation_query[] =
     "WITH space AS (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'eventgate'),"
     " ours AS (SELECT p.proname, pg_catalog.has_function_privilege(p.oid, 'EXECUTE') AS may"
@@ -29,7 +31,8 @@ static const char situation_query[] =
     " entry.may AND 3 = (SELECT pg_catalog.count(DISTINCT proname) FROM ours"
     "   WHERE proname IN ('append', 'attach', 'maintain') AND may),"
     " entry.may AND EXISTS (SELECT FROM ours WHERE proname = 'publish' AND may),"
-    " entry.may AND EXISTS (SELECT FROM ours WHERE proname = 'version' AND may) "
+    " entry.may AND EXISTS (SELECT FROM ours WHERE proname = 'version' AND may),"
+    " EXISTS (SELECT FROM ours WHERE proname = 'gateway_version' AND may) "
     "FROM entry";
 
 static bool is_true(const struct eg_admin *admin, int column)
@@ -62,7 +65,36 @@ int eg_schema_look(struct eg_admin *admin, struct eg_schema_situation *ret_situa
     situation->version = situation->is_ours ? -1 : 0;
     if (!is_true(admin, 11))
         return 0;
-    result = eg_admin_run(admin, "SELECT eventgate.version()", error);
+    /* Versions before 3 have no second number: gateways have to know them. */
+    result = eg_admin_run(admin,
+                          is_true(admin, 12) ? "SELECT eventgate.version(), eventgate.gateway_version()"
+                                             : "SELECT eventgate.version(), eventgate.version()",
+                          error);
     situation->version = result ? -1 : atoi(eg_admin_value(admin, 0));
+    situation->gateway_version = result ? -1 : atoi(eg_admin_value(admin, 1));
     return result;
+}
+
+enum eg_schema_fit eg_schema_fit_of(const struct eg_schema_situation *situation)
+{
+    if (situation->version < EG_LOG_VERSION_LEAST)
+        return EG_SCHEMA_TOO_OLD;
+    if (situation->gateway_version > EG_LOG_VERSION)
+        return EG_SCHEMA_TOO_NEW;
+    return situation->version < EG_LOG_VERSION   ? EG_SCHEMA_OLDER
+           : situation->version > EG_LOG_VERSION ? EG_SCHEMA_NEWER
+                                                 : EG_SCHEMA_OWN;
+}
+
+void eg_schema_lacks(int version, char *ret_text, size_t size)
+{
+    static const struct {
+        int since;
+        const char *what;
+    } additions[] = {{EG_SCHEMA_REVOCATIONS, "eventgate.revoke(), for gateways with keys"}, {3, "eventgate.cursor()"}};
+    size_t length = 0;
+    ret_text[0] = '\0';
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(additions) && length < size; i++)
+        if (version < additions[i].since)
+            length += (size_t)snprintf(ret_text + length, size - length, "%s%s", length ? "; " : "", additions[i].what);
 }

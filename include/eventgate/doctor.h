@@ -29,6 +29,7 @@ struct eg_doctor_database {
     const char *conninfo;
     char subject[200]; /* "set shop", "set shop, orders" */
     bool durable;      /* one of them has durable channels */
+    bool revocations;  /* one of them reads revocations */
     unsigned sets;     /* how many they are */
     unsigned needed;   /* connections of a gateway */
     uint32_t connect_timeout_ms, query_timeout_ms;

@@ -14,7 +14,8 @@
 #include "eventgate/log_jumps.h"
 #include "eventgate/log_page.h"
 
-/* The versions of the schema that the log is read and written in. */
+/* A schema works with this program if its version (eventgate.version()) is at least the first one, and the version that
+ * gateways have to know for it (eventgate.gateway_version()) is at most the second, which is the program's own. */
 #define EG_LOG_VERSION_LEAST 1
 #define EG_LOG_VERSION 3
 /* Bounds of a result, that at least one row passes. */
@@ -48,7 +49,7 @@ struct eg_log_attached {
 };
 /* Prepares and sends; a sync has to follow. `least`: the highest position seen; the log will run beyond it. */
 void eg_log_send_attach(struct eg_connection *connection, uint64_t least);
-/* 0, or -EINVAL with a sentence: not a schema of a version that we know, or out of memory. */
+/* 0, or -EINVAL with a sentence: a schema that is too old or too new for us, or out of memory. */
 int eg_log_read_attached(const struct eg_result *result, struct eg_log_attached *ret_attached,
                          struct eg_error *ret_error) EG_MUST_CHECK;
 

@@ -98,8 +98,8 @@ struct eg_subscription_request {
  * access_token (ignored here); any other, a doubled one, an impossible value or combination (wait or limit without
  * poll; raw or event= without sse) is refused with a sentence that lists what is right. Last-Event-ID (empty counts as
  * absent) goes before lastEventId, that before `after`; nonsense in the first two is EG_AFTER_NONSENSE, in the last
- * BAD_CURSOR. `max_channels`: more is TOO_MANY... with the limit in the sentence (status 400: BAD_PARAMETER). -EINVAL
- * with a refusal, -ENOMEM. Free with eg_subscription_request_done().
+ * BAD_CURSOR. `earliest` may stand in all three. `max_channels`: more is TOO_MANY... with the limit in the sentence
+ * (status 400: BAD_PARAMETER). -EINVAL with a refusal, -ENOMEM. Free with eg_subscription_request_done().
  */
 int eg_subscription_request_read(const struct eg_target *target, struct eg_bytes channel, const char *accept,
                                  const char *last_event_id, uint32_t max_channels,

@@ -21,7 +21,7 @@ from kit.gateway import BINARY, environment, install_schema, run
 from kit.pooler import Pooler
 from kit.ports import free_port
 from kit.postgres import Standby
-from kit.schema import Database, version
+from kit.schema import Database, former, version
 from kit.tls import Certificate
 from kit.tokens import token
 from kit.wait import DEADLINE, until
@@ -271,13 +271,34 @@ def test_schemas(postgres, role):
     usual = ("--durable", "d/**", *LISTEN)
     found = doctor("--postgres", bare.conninfo, *usual).found("error", "schema", "no schema eventgate")
     assert "schema install" in found["advice"]
-    bare.install(version=version() + 1)
-    doctor("--postgres", bare.conninfo, *usual).found("error", "schema", "newer than this program's")
-    bare.sql("create or replace function eventgate.version() returns integer language sql as 'select 1'")
-    found = doctor("--postgres", bare.conninfo, *usual).found("error", "schema", "version 1, older")
-    assert "schema upgrade" in found["advice"]
-    bare.sql("drop schema eventgate cascade; create schema eventgate")
+    bare.sql("create schema eventgate")
     doctor("--postgres", bare.conninfo, *usual).found("error", "schema", "isn't pg_eventgate's")
+    bare.drop()
+
+
+def test_versions_of_the_schema(postgres, secret_file):
+    bare = Database(postgres, installed=False)
+    usual = ("--postgres", bare.conninfo, "--durable", "d/**", *LISTEN)
+    bare.sql(former(1))
+    found = doctor(*usual, "--keys", f"HS256:{secret_file}").found("error", "schema", "version 1, and has no revocations")
+    assert "schema upgrade" in found["advice"]
+    doctor(*usual, "--keys", f"HS256:{secret_file}", "--revocations", "off").found("warning", "schema", "version 1, older")
+    doctor(*usual).found("warning", "schema", r"version 1, older .* lacks eventgate\.revoke\(\).*; eventgate\.cursor\(\)")
+    bare.sql("drop schema eventgate cascade")
+    bare.sql(former(2))
+    shown = doctor(*usual)
+    found = shown.found("warning", "schema", r"version 2, older than this program's \d+: gateways work .* lacks eventgate\.cursor\(\)")
+    assert "schema upgrade" in found["advice"] and shown.errors() == []
+    bare.install()
+    doctor(*usual).found("ok", "schema", "this program's own")
+    bare.install(version=version() + 1)
+    assert doctor(*usual).errors() == []
+    doctor(*usual).found("ok", "schema", "newer than this program's")
+    bare.sql("create or replace function eventgate.gateway_version() returns integer language sql as 'select 999'")
+    doctor(*usual).found("error", "schema", "too new")
+    bare.sql("create or replace function eventgate.version() returns integer language sql as 'select 0'")
+    found = doctor(*usual).found("error", "schema", "version 0, too old")
+    assert "schema upgrade" in found["advice"]
     bare.drop()
 
 

@@ -3,6 +3,7 @@
 import psycopg2
 import pytest
 
+from kit.gateway import run
 from kit.schema import Database
 from kit.wait import until
 
@@ -126,3 +127,19 @@ def test_a_live_channel_does_not_wait_for_the_log_and_calls_no_cursor_of_it_unkn
     gateway.wait_ready()
     with gateway.stream("/channels/t/a?after=abcdef.5~aaaaaaaaaa-3") as stream:
         assert stream.gap()["reason"] == "unknown"
+
+
+def test_the_place_by_sql_of_an_empty_log_may_be_said_wherever_a_cursor_is_said(database, start_gateway, tmp_path):
+    place = database.value("select eventgate.cursor()")
+    database.sql("select eventgate.publish('d/a', '1')")
+    gateway = start_gateway("--durable", "d/**", database=database).wait_ready()
+    for query, headers in ((f"?after={place}&", {}), (f"?lastEventId={place}&", {}), ("?", {"Last-Event-ID": place})):
+        answer = gateway.poll(f"/channels/d/a{query}wait=0", **headers)
+        assert [event["data"] for event in answer["events"]] == [1] and "gap" not in answer, (query, answer)
+        with gateway.stream(f"/channels/d/a{query}event=type", **headers) as stream:
+            assert stream.event().data == 1
+    file = tmp_path / "cursor"
+    file.write_text(f"{place}\n")
+    shown = run("tail", "d/a", "--cursor-file", str(file), "--limit", "1", EVENTGATE_URL=gateway.url)
+    assert (shown.returncode, shown.stderr, shown.stdout.count('"data":1')) == (0, "", 1), shown
+    assert file.read_text().startswith(database.value("select eventgate.cursor()"))

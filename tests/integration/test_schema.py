@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -12,18 +11,7 @@ import pytest
 from psycopg2 import errors
 
 from kit.postgres import Postgres
-from kit.schema import SOURCES, Database, assembled, script, version
-
-
-def without_revocations(text):
-    """An assembled script as it was in version 1."""
-    for pattern in (re.escape((SOURCES / "revocation.sql").read_text(encoding="ascii").strip()),
-                    r"GRANT EXECUTE ON FUNCTION eventgate\.revoke.*?;", r"GRANT SELECT ON eventgate\.revocation .*?;",
-                    *([r",revocation,\s*revocation_seq"] if "pg_extension_config_dump" in text else [])):
-        text, count = re.subn(pattern, "", text, flags=re.DOTALL)
-        assert count == 1, pattern
-    assert "revo" not in text.replace("REVOKE", "").lower()
-    return text
+from kit.schema import Database, assembled, former, script, version
 
 
 class WithExtension(Postgres):
@@ -47,7 +35,7 @@ class WithExtension(Postgres):
         for entry in (*(share / "extension").glob("plpgsql*"), *ours, upgrade):
             shutil.copy(entry, extensions)
         first = pathlib.Path(assembled(1).name, "pg_eventgate--1.sql").read_text(encoding="ascii")
-        (extensions / "pg_eventgate--1.sql").write_text(without_revocations(first), encoding="ascii")
+        (extensions / "pg_eventgate--1.sql").write_text(former(1, first), encoding="ascii")
         self.bin = str(copy / original.relative_to(top))
         shutil.copytree(original, self.bin)
         super().make_data()
@@ -151,7 +139,7 @@ def revokes(database):
 
 
 def test_version_1_is_upgraded_to_revocations(empty):
-    empty.session("boss").sql(without_revocations(script(1)))
+    empty.session("boss").sql(former(1))
     assert works(empty) and empty.value("select eventgate.version()") == 1
     empty.install("boss")
     assert revokes(empty) and empty.value("select count(*) from eventgate.log") == 1

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from kit.gateway import run
-from kit.schema import version
+from kit.schema import former, version
 
 numbers = itertools.count(1)
 
@@ -126,10 +126,26 @@ def test_a_newer_version_is_told_and_left_alone(database, postgres):
     psql = postgres.connect_to(database.name)
     with psql.cursor() as cursor:
         cursor.execute("create or replace function eventgate.version() returns integer language sql return 1000")
+        done(database.schema("check"), "version 1000, newer", "Gateways work with it")
+        cursor.execute("create or replace function eventgate.gateway_version() returns integer language sql return 999")
     psql.close()
     shown = database.schema("check")
-    assert shown.returncode == 1 and "version 1000" in shown.stdout and "newer" in shown.stdout, shown
+    assert shown.returncode == 1 and "version 1000, newer" in shown.stdout and "too new" in shown.stdout, shown
     not_done(database.schema("install"), "version 1000", "newer")
+
+
+@pytest.mark.parametrize("number, lacks", [(2, "it lacks eventgate.cursor()"), (1, "eventgate.revoke()")])
+def test_an_older_version_is_told_and_works(database, postgres, number, lacks):
+    psql = postgres.connect_to(database.name)
+    with psql.cursor() as cursor:
+        cursor.execute(former(number))
+        done(database.schema("check"), f"version {number}, older", "Gateways work with it", lacks, "Run: pg_eventgate schema upgrade")
+        done(database.schema("upgrade"), f"from version {number} to version {version()}")
+        done(database.schema("check"), "this program's own")
+        cursor.execute("create or replace function eventgate.version() returns integer language sql return 0")
+    psql.close()
+    shown = database.schema("check")
+    assert shown.returncode == 1 and "version 0, too old" in shown.stdout, shown
 
 
 @pytest.mark.parametrize("arguments, told", [

@@ -17,7 +17,8 @@ SELECT is(eventgate.position(), 0::bigint, 'before anything: the position');
 SELECT is(eventgate.cursor(), 'earliest', 'before anything: the cursor');
 SELECT is_empty('SELECT FROM eventgate.state', 'an installation makes no state');
 SELECT results_eq('SELECT version, head, jump_froms, jump_tos FROM eventgate.attach(0)',
-    $$SELECT eventgate.version(), 0::bigint, '{0}'::bigint[], '{0}'::bigint[]$$, 'the first incarnation');
+    $$SELECT 2, 0::bigint, '{0}'::bigint[], '{0}'::bigint[]$$, 'the first incarnation, which gateways attach to that know version 2');
+SELECT is(eventgate.gateway_version(), 2, 'the version that gateways have to know');
 SELECT matches(tag, '^[a-z0-9]{6}$', 'the tag') FROM eventgate.attach(0);
 CREATE TEMPORARY TABLE before AS SELECT * FROM eventgate.attach(0);
 SELECT results_eq('SELECT * FROM eventgate.attach(0)', 'SELECT * FROM before', 'attaching changes nothing');

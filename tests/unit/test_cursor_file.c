@@ -50,9 +50,18 @@ static void what_is_written_is_read_back(void **state)
     assert_string_equal(cursor, "q3k9zt.17");
 }
 
+static void a_place_by_sql_may_be_put_there(void **state)
+{
+    char cursor[EG_CURSOR_FILE_TEXT_MAX];
+    (void)state;
+    put("earliest\n");
+    assert_int_equal(eg_cursor_file_read(path, cursor), 0);
+    assert_string_equal(cursor, "earliest");
+}
+
 static void what_is_no_cursor_is_told(void **state)
 {
-    static const char *const garbage[] = {"two words\n", "word\n", "4711\n", "a.1\n\na.2\n"};
+    static const char *const garbage[] = {"two words\n", "word\n", "earliest 1\n", "now\n", "4711\n", "a.1\n\na.2\n"};
     char cursor[EG_CURSOR_FILE_TEXT_MAX], large[2000];
     (void)state;
     for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
@@ -73,6 +82,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_is_read_back),
+        cmocka_unit_test(a_place_by_sql_may_be_put_there),
         cmocka_unit_test(what_is_no_cursor_is_told),
     };
     return cmocka_run_group_tests(tests, begin, finish);

@@ -11,6 +11,7 @@
 
 #include "postgres_fixture.h"
 #include "eventgate/pattern.h"
+#include "eventgate/schema_script.h"
 
 static const char *const patterns[] = {"a",       "a/*",        "a/**",     "*",         "**",   "*/b",
                                        "a/*/c",   "a.b/*",      "(x|y)/*",  "a+/[b]/**", "^$/*", "\\d/*",
@@ -105,6 +106,17 @@ static void sessions_have_timeouts(void **state)
     eg_buffer_done(&sql);
 }
 
+/* What the program brings, it knows; and gateways that know the versions before 3 can work with it. */
+static void the_schema_is_for_these_gateways_and_those_before(void **state)
+{
+    (void)state;
+    assert_int_equal(eg_schema_version, EG_LOG_VERSION);
+    postgres_install("postgres");
+    char *found = postgres_ask("postgres", "SELECT version FROM eventgate.attach(0)");
+    assert_string_equal(found, "2");
+    free(found);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -112,6 +124,7 @@ int main(void)
         cmocka_unit_test(the_sets_regular_expression_is_that_of_any),
         cmocka_unit_test(errors_say_what_to_do),
         cmocka_unit_test(sessions_have_timeouts),
+        cmocka_unit_test(the_schema_is_for_these_gateways_and_those_before),
     };
     eg_log_configure(EG_LOG_ERROR, EG_LOG_TEXT);
     return cmocka_run_group_tests(tests, postgres_start, postgres_stop);

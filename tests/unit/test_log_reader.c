@@ -473,11 +473,18 @@ static void a_schema_of_another_version_is_a_problem(void **state)
 {
     (void)state;
     postgres_install("postgres");
-    postgres_run("postgres", "CREATE OR REPLACE FUNCTION eventgate.version() RETURNS integer LANGUAGE sql RETURN 999");
+    postgres_run("postgres", "CREATE OR REPLACE FUNCTION eventgate.gateway_version() RETURNS integer LANGUAGE sql "
+                             "RETURN 999");
     struct seen *seen = open_reader_of("order/**");
     await_problem(seen, "use a newer pg_eventgate");
     assert_int_equal(seen->count, 0);
     close_reader(seen);
+    postgres_run("postgres", "CREATE OR REPLACE FUNCTION eventgate.version() RETURNS integer LANGUAGE sql RETURN 0");
+    seen = open_reader_of("order/**");
+    await_problem(seen, "pg_eventgate schema upgrade");
+    assert_int_equal(seen->count, 0);
+    close_reader(seen);
+    postgres_install("postgres");
 }
 
 int main(void)

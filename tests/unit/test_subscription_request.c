@@ -137,6 +137,10 @@ static void last_event_id_goes_before_after(void **state)
         {"/channels/a?lastEventId=" CURSOR, "abcdefghij-7", EG_AFTER_CURSOR, "abcdefghij-7"},
         {"/channels/a?lastEventId=&after=earliest", NULL, EG_AFTER_EARLIEST, ""},
         {"/channels/a?lastEventId=nonsense&after=earliest", NULL, EG_AFTER_NONSENSE, ""},
+        {"/channels/a?lastEventId=earliest", NULL, EG_AFTER_EARLIEST, ""},
+        {"/channels/a?after=" CURSOR, "earliest", EG_AFTER_EARLIEST, ""},
+        {"/channels/a", "earliest ", EG_AFTER_NONSENSE, ""},
+        {"/channels/a?lastEventId=now", NULL, EG_AFTER_NONSENSE, ""},
     };
     (void)state;
     for (size_t i = 0; i < EG_ARRAY_LENGTH(rows); i++) {
@@ -145,6 +149,7 @@ static void last_event_id_goes_before_after(void **state)
         assert_int_equal(read_request(rows[i].target, NULL, rows[i].last_event_id, &request, &refusal), 0);
         assert_int_equal(request.after, rows[i].after);
         assert_string_equal(request.cursor_text, rows[i].text);
+        assert_int_equal(request.has_cursor, rows[i].after == EG_AFTER_CURSOR || rows[i].after == EG_AFTER_NONSENSE);
         release(&request);
     }
 }

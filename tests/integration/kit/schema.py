@@ -3,6 +3,7 @@
 import functools
 import itertools
 import pathlib
+import re
 import subprocess
 import tempfile
 
@@ -42,6 +43,24 @@ def assembled(version=None):
 
 def script(version=None):
     return pathlib.Path(assembled(version).name, "eventgate_embedded.sql").read_text(encoding="ascii")
+
+
+def former(number, text=None):
+    """An assembled script as it was in version 1 or 2: `text`, or that of version `number`."""
+    text = script(number) if text is None else text
+    function = r"(?:--[^\n]*\n)*CREATE OR REPLACE FUNCTION eventgate\.{}\(\).*?(?:RETURN 2;|\n\$\$;)"
+    changes = [(function.format("cursor"), ""), (r", eventgate\.cursor\(\)", ""), (function.format("gateway_version"), ""),
+               (r", eventgate\.gateway_version\(\)", ""), (r"SELECT eventgate\.gateway_version\(\)", "SELECT eventgate.version()")]
+    if number == 1:
+        changes += [(re.escape((SOURCES / "revocation.sql").read_text(encoding="ascii").strip()), ""),
+                    (r"GRANT EXECUTE ON FUNCTION eventgate\.revoke.*?;", ""), (r"GRANT SELECT ON eventgate\.revocation .*?;", "")]
+        changes += [(r",revocation,\s*revocation_seq", "")] if "pg_extension_config_dump" in text else []
+    for pattern, instead in changes:
+        text, count = re.subn(pattern, instead, text, flags=re.DOTALL)
+        assert count == 1, pattern
+    assert "cursor()" not in text and "gateway_version" not in text
+    assert number == 2 or "revo" not in text.replace("REVOKE", "").lower()
+    return text
 
 
 def version():
