@@ -9,6 +9,7 @@
 #include "eventgate/command.h"
 #include "eventgate/config.h"
 #include "eventgate/gateway.h"
+#include "eventgate/process.h"
 #include "eventgate/server.h"
 
 enum { EXIT_USAGE = 2 };
@@ -34,6 +35,8 @@ int main(int argc, char **argv)
     struct eg_config *config = NULL;
     enum eg_config_action action;
     struct eg_error error;
+    if (eg_process_fill_standard() != 0)
+        return EXIT_FAILURE;
     const struct eg_command *command = argc > 1 ? eg_command_find(argv[1]) : NULL;
     if (command)
         return command->run(argc, argv, environ);

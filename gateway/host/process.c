@@ -1,14 +1,16 @@
 /*
- * /proc/self, getrlimit() and the processor's clock.
+ * Standard descriptors, /proc/self, getrlimit() and the processor's clock.
  */
 #include "eventgate/process.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* What /proc/self/status has (proc(5)). */
 struct status {
@@ -65,4 +67,15 @@ void eg_process_measure(struct eg_metrics *metrics, int64_t started_us)
     eg_metrics_set_total(metrics, EG_METRIC_MAX_FDS, (int64_t)limit.rlim_cur);
     eg_metrics_set_total(metrics, EG_METRIC_CPU, processor_us());
     eg_metrics_set_total(metrics, EG_METRIC_START_TIME, started_us);
+}
+
+int eg_process_fill_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        int unusable = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+        /* The lowest one that is free: this one. It is inherited, as any other would be in its place. */
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", unusable) < 0)
+            return -errno;
+    }
+    return 0;
 }

@@ -298,7 +298,7 @@ static bool may_ask(struct eg_exchange *exchange)
     if (exchange->route == EG_ROUTE_LIVEZ || exchange->route == EG_ROUTE_READYZ ||
         exchange->route == EG_ROUTE_HEALTHZ || eg_identity_allows_admin(exchange))
         return true;
-    bool listing = exchange->route == EG_ROUTE_CHANNELS && exchange->policy->has_keys;
+    bool listing = exchange->route == EG_ROUTE_CHANNELS && eg_exchange_policy_now(exchange)->has_keys;
     if (listing && eg_identity_allows_something(exchange, EG_RIGHT_SUBSCRIBE, EG_ANY_SET))
         return true;
     if (listing)

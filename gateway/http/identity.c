@@ -103,11 +103,12 @@ static void bad_token(struct eg_exchange *exchange, enum eg_metric reason)
 
 void eg_identity_refuse(struct eg_exchange *exchange, const char *detail)
 {
+    const struct eg_policy *policy = eg_exchange_policy_now(exchange);
     char text[600];
     if (exchange->token_source != EG_TOKEN_NOWHERE) {
         count_refused(exchange, EG_METRIC_TOKENS_GRANT);
         challenge(exchange, EG_PROBLEM_FORBIDDEN, CHALLENGE ", error=\"insufficient_scope\"", detail);
-    } else if (!exchange->policy || !exchange->policy->has_keys) {
+    } else if (!policy || !policy->has_keys) {
         eg_exchange_problem(exchange, EG_PROBLEM_FORBIDDEN, detail, NULL);
     } else {
         count_refused(exchange, EG_METRIC_TOKENS_MISSING);
@@ -302,14 +303,14 @@ void eg_identity_decide(struct eg_exchange *exchange)
 
 bool eg_identity_allows(const struct eg_exchange *exchange, enum eg_right right, uint32_t set, struct eg_bytes pattern)
 {
-    return !exchange->grants || eg_grants_allow(exchange->grants, right, pattern.data, pattern.length) ||
-           eg_policy_allows_everybody(eg_exchange_policy_now(exchange), right, set, pattern);
+    const struct eg_policy *policy = eg_exchange_policy_now(exchange);
+    return eg_policy_still_allows(policy, exchange->grants, right, set, pattern);
 }
 
 bool eg_identity_allows_something(const struct eg_exchange *exchange, enum eg_right right, uint32_t set)
 {
     const struct eg_policy *policy = eg_exchange_policy_now(exchange);
-    if (!exchange->grants || eg_grants_allow_any(exchange->grants, right))
+    if (!policy->has_keys || (exchange->grants && eg_grants_allow_any(exchange->grants, right)))
         return true;
     for (uint32_t i = 0; i < policy->set_count; i++)
         if ((set == i || set == EG_ANY_SET) && eg_grants_allow_any(policy->anonymous[i], right))
@@ -319,9 +320,10 @@ bool eg_identity_allows_something(const struct eg_exchange *exchange, enum eg_ri
 
 bool eg_identity_allows_admin(const struct eg_exchange *exchange)
 {
-    if (exchange->client->admin || !exchange->policy)
+    const struct eg_policy *policy = eg_exchange_policy_now(exchange);
+    if (exchange->client->admin || !policy)
         return true;
-    return exchange->policy->has_keys ? eg_grants_allow_admin(exchange->grants) : !exchange->policy->admin_apart;
+    return policy->has_keys ? exchange->grants && eg_grants_allow_admin(exchange->grants) : !policy->admin_apart;
 }
 
 struct eg_cors_headers eg_identity_cors(struct eg_exchange *exchange)

@@ -277,13 +277,26 @@ struct eg_wire eg_client_take(struct eg_client *client, int fd)
     return wire;
 }
 
+/* Does it wait for a next request? Or, where new clients are no longer accepted, for any whole head? The first one of a
+ * new client may be on its way; when the drain has gone on for a while all of them have had time for it. */
+static bool waits_for_head(const struct eg_client *client)
+{
+    if (client->taken || waits_for_us(client))
+        return false;
+    if (LIST_EMPTY(&client->intake->sockets))
+        return client->head.stage == EG_HEAD_IDLE || client->head.stage == EG_HEAD_READING;
+    return client->head.stage == EG_HEAD_IDLE && client->head.requests > 0;
+}
+
 void eg_client_busy(struct eg_client *client, bool busy)
 {
     client->busy = busy;
     client->begun += busy;
     if (!busy)
         speak_no_more(client);
-    if (!busy && client->head.stage == EG_HEAD_IDLE && (client->intake->draining || eg_wire_has_ended(&client->wire)))
+    bool over = client->intake->draining ? waits_for_head(client)
+                                         : client->head.stage == EG_HEAD_IDLE && eg_wire_has_ended(&client->wire);
+    if (!busy && over)
         shutdown(client->wire.fd, SHUT_RD);
     eg_intake_update_wait(client);
     wake_for_refusal(client);
@@ -299,8 +312,8 @@ void eg_intake_drain(struct eg_intake *intake)
     struct eg_client *client;
     intake->draining = true;
     LIST_FOREACH (client, &intake->clients, entry)
-        if (!client->taken && !client->busy && client->head.stage == EG_HEAD_IDLE && client->head.requests > 0)
-            shutdown(client->wire.fd, SHUT_RD); /* libmicrohttpd sees the end, and closes */
+        if (waits_for_head(client))
+            shutdown(client->wire.fd, SHUT_RD); /* libmicrohttpd, or the handshake, sees the end, and closes */
 }
 
 bool eg_intake_has_clients(const struct eg_intake *intake)

@@ -115,7 +115,7 @@ static void drain_is_over(struct eg_timer *timer)
     eg_loop_stop(worker->loop);
 }
 
-/* Whoever might be sending the next request has had time to. */
+/* Whoever might be sending a next request, or, where nobody new is accepted, a first one, has had time to. */
 static void idle_is_over(struct eg_timer *timer)
 {
     struct eg_worker *worker = EG_CONTAINER_OF(timer, struct eg_worker, idle_deadline);

@@ -1,5 +1,5 @@
 /*
- * Who sends a request, and what they may do: decided once, when its head is there. The worker's thread.
+ * Who sends a request, and what they may do: its token is looked at once, when its head is there. The worker's thread.
  *
  * A token is taken from the first place that has one: `Authorization: Bearer`, the cookie, `?access_token=`. Without
  * keys nobody is asked for one.
@@ -30,7 +30,9 @@ int eg_identity_find_token(const char *authorization, const char *cookie, const 
  * isn't ours, a bad token, a POST that another page made a browser send, one by somebody who may publish nothing. */
 void eg_identity_decide(struct eg_exchange *exchange);
 
-/* May it? `set`: the set that has the channels, or EG_ANY_SET. */
+/* May it, by its token and by the policy that there is now? Keys may have come behind its head, with its body still
+ * under way: then it has no token that was looked at, and is refused as without one. `set`: that of the channels, or
+ * EG_ANY_SET. */
 bool eg_identity_allows(const struct eg_exchange *exchange, enum eg_right right, uint32_t set, struct eg_bytes pattern);
 /* Is there anything in a set, or anywhere (EG_ANY_SET), that it may? */
 bool eg_identity_allows_something(const struct eg_exchange *exchange, enum eg_right right, uint32_t set);

@@ -86,7 +86,8 @@ int eg_intake_listen(struct eg_intake *intake, const struct eg_listening_socket 
 /* Stops accepting. What the kernel has queued stays there, for who else has the socket. */
 void eg_intake_stop(struct eg_intake *intake);
 
-/* Drain: closes connections that wait for a next request, and from now on each as soon as it does. */
+/* Drain: closes connections that wait for a next request, and from now on each as soon as it does. Once it has stopped
+ * accepting, those, too, that nothing or only a part of a head has come from: nothing of that has been answered. */
 void eg_intake_drain(struct eg_intake *intake);
 bool eg_intake_has_clients(const struct eg_intake *intake);
 

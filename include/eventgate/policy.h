@@ -1,7 +1,7 @@
 /*
  * Everything that decides about a request, as the configuration and the files of keys have it: an immutable, counted
  * snapshot. Made by the main thread, at start and anew at each reload; workers get it by message, and a request keeps
- * the one that it was judged by.
+ * the one that its token was judged by.
  */
 #ifndef EG_POLICY_H
 #define EG_POLICY_H

@@ -127,7 +127,7 @@ struct eg_worker {
     const struct eg_listening *listening; /* what the last one is about */
     _Atomic bool heeding;                 /* the second one is under way */
     struct eg_timer drain_deadline;
-    struct eg_timer idle_deadline; /* then connections that wait for a next request are closed; */
+    struct eg_timer idle_deadline; /* then connections that wait for a request are closed; */
     bool idle_over;                /* it has been */
     bool draining;                 /* streams end */
     bool refusing;                 /* requests are refused: those of who connects now, too */

@@ -139,7 +139,7 @@ FILES_OPENED = {
     "gateway/client/cursor_file.c": 2,  # tail --cursor-file, and its being put in its place
     "gateway/http/intake.c": 1,  # /dev/null, the reserve descriptor
     "gateway/http/intake_accept.c": 1,  # the same
-    "gateway/host/process.c": 2,  # /proc/self/status, and how large /proc/self/fd is
+    "gateway/host/process.c": 3,  # /proc/self/status, how large /proc/self/fd is, /dev/null in place of what is closed
 }
 
 

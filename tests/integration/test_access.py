@@ -627,6 +627,29 @@ def test_streams_without_a_grant_end_when_keys_come_and_anonymous_grants_go(star
             assert [told.event().data, other.event().data] == [1, 2]
 
 
+def test_a_post_is_refused_whose_body_comes_behind_the_first_keys(start_gateway, tmp_path, secret_file, postgres, channel):
+    config = tmp_path / "gateway.conf"
+    text = f"[gateway]\nlisten = 127.0.0.1:0\n[set default]\npostgres = {postgres.conninfo}\nlive = t/**\n"
+    config.write_text(text)
+    gateway = start_gateway("--config", str(config), database=None, listen=None).wait_ready()
+    batch = json.dumps([{"channel": channel, "data": 1}])
+    posts = [(Connection(gateway.address), target, kind, body) for target, kind, body in
+             ((f"/channels/{channel}", "text/plain", "hello"), ("/events", "application/json", batch))]
+    with gateway.stream(f"/channels/{channel}", **bearer([channel])) as stream:
+        stream.cursor()
+        for connection, target, kind, body in posts:
+            connection.send(f"POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+                            f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n".encode())
+            assert connection.head().status == 100, "its head has been judged"
+        config.write_text(text.replace("[set", f"keys = HS256:{secret_file}\n[set"))
+        reload(gateway, "configuration reloaded")
+        until(lambda: gateway.get(f"/channels/{channel}?wait=0").status == 401, "a token is asked for")
+        for connection, _, _, body in posts:
+            connection.send(body.encode())
+            refused(connection.response(), 401)
+            connection.close()
+
+
 # --- logs ------------------------------------------------------------------------------------------------------------
 
 def test_no_token_is_ever_in_the_log(guarded, channel):

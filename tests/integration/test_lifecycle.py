@@ -1,5 +1,6 @@
 """Starting, reloading, draining, and what the program says about its own command line."""
 
+import os
 import signal
 import socket
 import socketserver
@@ -276,6 +277,32 @@ def test_who_connects_to_sockets_that_are_kept_is_answered_through_a_restart(sta
         start()
         assert waiting.response().status == 200
         waiting.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: loc"])
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGUSR2])
+def test_who_has_sent_no_whole_head_delays_no_end(start_gateway, sent, ending):
+    """Where a process accepts no more, and new clients wait for the next one, or the old one for its end."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        shell = ["bash", "-c", f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&{listening.fileno()}']
+        gateway = start_gateway("--drain-timeout", "2s", "--header-timeout", "1h", listen=None, wrapper=shell,
+                                process_options={"pass_fds": [listening.fileno()]}).wait_ready()
+        with Connection(gateway.address) as silent:
+            silent.send(sent)
+            until(lambda: gateway.metric("eventgate_connections") == 2, "it is accepted, and the one that asks")
+            if ending == signal.SIGUSR2:
+                assert gateway.upgrade().wait(DEADLINE) == 0
+            else:
+                assert gateway.stop() == 0
+            assert silent.is_closed()
+        assert "drain deadline" not in gateway.log_text()
+
+
+def test_closed_standard_descriptors_are_no_connections(start_gateway):
+    gateway = start_gateway(wrapper=["bash", "-c", 'exec "$0" "$@" <&- >&-']).wait_ready()
+    for number in 0, 1:
+        assert os.readlink(f"/proc/{gateway.process.pid}/fd/{number}") == "/dev/null"
+    assert gateway.stop() == 0
 
 
 WOKEN = """

@@ -184,6 +184,17 @@ def test_a_reader_that_leaves_ends_it(durable_gateway, durable_channel):
     assert [json.loads(line)["data"] for line in shown.stdout.splitlines()] == [1]
 
 
+def test_without_a_standard_output_nothing_counts_as_printed(durable_gateway, durable_channel, tmp_path):
+    publish(durable_gateway, durable_channel, *"123")
+    file = tmp_path / "cursor"
+    command = ["tail", durable_channel, "--after", "earliest", "--cursor-file", str(file)]
+    shown = subprocess.run(["bash", "-c", 'exec "$0" "$@" >&-', BINARY, *command, "--limit", "2"], text=True,
+                           env=environment(EVENTGATE_URL=durable_gateway.url), stderr=subprocess.PIPE, timeout=DEADLINE)
+    assert shown.returncode == 1 and "Bad file descriptor" in shown.stderr, shown
+    again = run(*command, "--limit", "3", EVENTGATE_URL=durable_gateway.url)
+    assert [json.loads(line)["data"] for line in again.stdout.splitlines()] == [1, 2, 3]
+
+
 # --- what whoever reads has taken
 
 

@@ -97,8 +97,13 @@ static void what_everybody_may_is_of_its_set(void **state)
     assert_true(eg_identity_allows_something(&exchange, EG_RIGHT_SUBSCRIBE, 1));
     assert_false(eg_identity_allows_something(&exchange, EG_RIGHT_PUBLISH, EG_ANY_SET));
     eg_grants_unref(exchange.grants);
-    exchange.grants = NULL; /* no keys */
+    exchange.grants = NULL; /* its head came before the keys */
+    assert_true(eg_identity_allows(&exchange, EG_RIGHT_SUBSCRIBE, EG_ANY_SET, a));
+    assert_false(eg_identity_allows(&exchange, EG_RIGHT_PUBLISH, EG_ANY_SET, c));
+    assert_false(eg_identity_allows_something(&exchange, EG_RIGHT_PUBLISH, EG_ANY_SET));
+    policy.has_keys = false;
     assert_true(eg_identity_allows(&exchange, EG_RIGHT_PUBLISH, EG_ANY_SET, c));
+    assert_true(eg_identity_allows_something(&exchange, EG_RIGHT_PUBLISH, EG_ANY_SET));
     eg_grants_unref(anonymous[0]);
     eg_grants_unref(anonymous[1]);
 }
@@ -116,6 +121,7 @@ static void who_may_ask_what_operators_ask(void **state)
     assert_true(eg_identity_allows_admin(&exchange));
     client.admin = false;
     policy.has_keys = true;
+    assert_false(eg_identity_allows_admin(&exchange)); /* its head came before the keys */
     exchange.grants = grants_of(EG_GRANTS_NEVER, "**");
     assert_false(eg_identity_allows_admin(&exchange));
     eg_grants_set_admin(exchange.grants);

@@ -687,6 +687,40 @@ static void draining_ends_who_waits_for_a_next_request(void **state)
     close(half_fd);
 }
 
+static void draining_a_stopped_intake_ends_who_has_sent_no_whole_head(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *sent;
+        bool read; /* its request line has been: it counts as a request under way */
+    } rows[] = {{"", false}, {HALF, false}, {HALF, true}};
+    int fds[EG_ARRAY_LENGTH(rows)], body_fd, busy_fd;
+    struct eg_client *clients[EG_ARRAY_LENGTH(rows)];
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(rows); i++) {
+        clients[i] = arrive(fixture, &fds[i]);
+        if (*rows[i].sent)
+            deliver(fixture, fds[i], clients[i], rows[i].sent);
+        if (rows[i].read)
+            eg_client_busy(clients[i], true);
+    }
+    struct eg_client *body = arrive(fixture, &body_fd), *busy = arrive(fixture, &busy_fd);
+    deliver(fixture, body_fd, body, POST);
+    deliver(fixture, busy_fd, busy, GOOD HALF);
+    eg_client_busy(busy, true);
+    eg_intake_stop(fixture->intake);
+    eg_intake_drain(fixture->intake);
+    for (size_t i = 0; i < EG_ARRAY_LENGTH(rows); i++) {
+        assert_ended(fixture, clients[i]);
+        close(fds[i]);
+    }
+    assert_false(is_readable(body->wire.fd, 0));
+    assert_false(is_readable(busy->wire.fd, 0));
+    eg_client_busy(busy, false);
+    assert_ended(fixture, busy);
+    close(body_fd);
+    close(busy_fd);
+}
+
 static void a_stopped_intake_accepts_no_more_but_keeps_its_clients(void **state)
 {
     struct fixture *fixture = *state;
@@ -725,6 +759,7 @@ int main(void)
         TEST(deadlines_fall_due_in_their_order),
         TEST(a_taken_connection_is_unchecked_without_deadlines_and_counts),
         TEST(draining_ends_who_waits_for_a_next_request),
+        TEST(draining_a_stopped_intake_ends_who_has_sent_no_whole_head),
         TEST(a_stopped_intake_accepts_no_more_but_keeps_its_clients),
     };
 #undef TEST

@@ -1,12 +1,14 @@
 /* What the kernel says of this very process. */
 #include "eventgate/process.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -42,10 +44,44 @@ static void it_tells_memory_descriptors_and_time(void **state)
     eg_metrics_free(metrics);
 }
 
+/* Exits with the number of the first one that isn't as it should be, 0 if there is none. */
+static void close_and_fill(unsigned closed)
+{
+    char byte = 'x';
+    for (int fd = 0; fd <= 2; fd++)
+        if (closed & (1u << fd))
+            close(fd);
+    if (eg_process_fill_standard() != 0)
+        _exit(100);
+    for (int fd = 0; fd <= 2; fd++) {
+        ssize_t done = fd == 0 ? read(fd, &byte, 0) : write(fd, &byte, 0);
+        if ((closed & (1u << fd)) ? done >= 0 || errno != EBADF || fcntl(fd, F_GETFD) != 0 : done < 0)
+            _exit(fd + 1);
+    }
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    _exit(next > 2 ? 0 : 101);
+}
+
+static void closed_standard_descriptors_are_taken_and_of_no_use(void **state)
+{
+    (void)state;
+    for (unsigned closed = 0; closed < 8; closed++) {
+        int status;
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            close_and_fill(closed);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_tells_memory_descriptors_and_time),
+        cmocka_unit_test(closed_standard_descriptors_are_taken_and_of_no_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
