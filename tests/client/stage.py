@@ -47,7 +47,13 @@ class Stage:
         self.gateways[name].wait_ready()
 
     def restart_postgres(self):
+        self.stop_postgres()
+        self.start_postgres()
+
+    def stop_postgres(self):
         self.postgres.stop()
+
+    def start_postgres(self):
         self.postgres.start()
         self.gateways["open"].wait_ready()
 

@@ -17,12 +17,13 @@ test('publishing: live and durable, with a type and a key', async () => {
   await expectData(page, ['"just text"']);
   await channel.fill(kept);
   await expectText(page, '#publish-kind', /durable channel/);
-  await data.fill('{"n": 1.50, "big": 12345678901234567890}');
+  const exact = '{"n":1.50,"big":12345678901234567890,"small":0.12345678901234567890123,"price":1234567890123456.78}';
+  await data.fill(exact);
   await page.getByLabel('Type').fill('made');
   await page.getByLabel('Idempotency key').fill('one');
   await data.press('Control+Enter');
   await expectText(page, '#publish-answer .good', /^201, id \w+\.\d+, /);
-  assert.deepEqual(await stage.logged(kept), ['{"n":1.50,"big":12345678901234567890}'], 'all digits');
+  assert.deepEqual(await stage.logged(kept), [exact], 'all digits');
   await publish.click();
   await expectText(page, '#publish-answer .good', /The key was known/);
   await data.fill('other');
@@ -34,7 +35,24 @@ test('publishing: live and durable, with a type and a key', async () => {
   page.expected = /status of (422|404)/;
   await page.locator('.row.event', { hasText: 'made' }).click();
   await page.getByRole('button', { name: 'Publish again…' }).click();
-  assert.deepEqual([await channel.inputValue(), await page.getByLabel('Type').inputValue()], [kept, 'made']);
+  await until(async () => await channel.inputValue() === kept, 'it is in the form');
+  assert.deepEqual([await data.inputValue(), await page.getByLabel('Type').inputValue()], [exact, 'made']);
+  await publish.click();
+  await until(async () => (await stage.logged(kept)).join() === [exact, exact].join(), 'the same again');
+  assert.equal((await texts(page, '#publish-changes'))[0], '');
+  await stage.log(kept, '{"2": 1, "1": 2}'); // that no browser can publish in this order
+  const ordered = page.locator('.row.event').nth(3);
+  await ordered.click();
+  await expectText(page, '#detail pre', /"data": \{"2": 1, "1": 2\}/);
+  await page.getByRole('button', { name: 'Publish again…' }).click();
+  await expectText(page, '#publish-changes', /changes the order of its keys/);
+  await page.route('**/events?*format=poll*', (route) => route.abort()); // as if it were no longer kept
+  page.expected = /status of (422|404)|ERR_FAILED/;
+  await stage.log(kept, '[12345678901234567890]');
+  await page.locator('.row.event').nth(4).click();
+  await expectText(page, '#detail', /may have rounded numbers/);
+  await page.getByRole('button', { name: 'Publish again…' }).click();
+  await expectText(page, '#publish-changes', /no longer has this event/);
 });
 
 test('publishing a batch', async () => {
@@ -74,16 +92,18 @@ test('with keys: what is missing is said, a token makes up for it, and stays in 
   const kept = durable();
   const page = await open(to(kept), { base: urls.guarded });
   page.expected = /status of 40[13]/;
-  await expectText(page, '#channels-note', /token.*can still be subscribed to/);
-  await expectText(page, '#sets-note', /for operators.*Everything else works/);
+  await expectText(page, '#channels-note', /nothing that you may see.*can still be subscribed to/);
+  await expectText(page, '#sets-note', /For operators.*Everything else works/);
   await expectText(page, '#streams-missing', /for operators/);
-  await page.getByRole('alert').waitFor();
+  await expectText(page, '[role=alert]', new RegExp(`Without a token this gateway refuses ${kept}`));
+  await expectText(page, '#first-title', /has been refused/);
+  assert.equal((await page.locator('body').textContent()).includes('access_token'), false, 'no advice for programs');
   await expectText(page, '.chip.refused', new RegExp(`${kept}: refused`));
   await expectText(page, '#connection', /Not subscribed/);
   const asked = [];
   page.on('request', (request) => asked.push(request));
   const token = await stage.token([kept], [kept], 60, true);
-  await page.getByRole('button', { name: 'Token: none' }).click();
+  await page.getByRole('button', { name: 'Token…' }).click();
   await page.getByRole('textbox', { name: 'Token' }).fill(token);
   await expectText(page, '#token-claims', new RegExp(`Subscribe: ${kept}\\..*Admin`));
   assert.deepEqual(await violations(page), []);

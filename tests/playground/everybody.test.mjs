@@ -30,6 +30,12 @@ for (const [name, options] of [['light', { colorScheme: 'light' }], ['dark', { c
     assert.ok(wide <= 0, 'nothing is wider than the screen');
     assert.equal(moving, 0);
     if (options.width) {
+      await page.getByPlaceholder('Search').fill('1');
+      await expectText(page, '#found', /match/);
+      const boxes = await Promise.all(['#search', '#json', '#clear'].map((one) => page.locator(one).boundingBox()));
+      assert.ok(boxes[0].width > 200 && boxes[1].y === boxes[2].y, 'the search has a line of its own');
+      await page.getByRole('button', { name: 'JSON', exact: true }).click();
+      await until(async () => (await dataOf(page)).every((line) => line.startsWith('{"data":')), 'data comes first where there is little room');
       const small = await page.locator('button:visible, select:visible').evaluateAll((all) => all.filter(
         (one) => one.getBoundingClientRect().height < 24).map((one) => one.textContent));
       assert.deepEqual(small, [], 'what can be touched is large enough');

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stage, until } from './kit.mjs';
-import { dataOf, durable, expectData, expectText, live, open, rows, subscribed, to } from './page.mjs';
+import { dataOf, durable, expectData, expectText, live, open, rows, subscribed, texts, to } from './page.mjs';
 
 const UNREACHABLE = /ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|Failed to fetch/;
 
@@ -17,6 +17,9 @@ for (const transport of ['auto', 'fetch', 'poll']) {
     await stage.kill();
     await until(async () => await page.locator('#connection').getAttribute('data-state') === 'lost', 'that the connection is lost');
     await expectText(page, '#connection-text', /Connection lost|cannot be reached/);
+    assert.equal(await page.locator('.chip.open').count(), 0);
+    if (transport === 'auto') await expectText(page, '#sets', /last known: listening/);
+    if (transport === 'auto') await expectText(page, '#streams-value', /^–$/);
     await stage.log(kept, '2', '3');
     await stage.start();
     await expectData(page, ['1', '2', '3']);
@@ -29,6 +32,17 @@ for (const transport of ['auto', 'fetch', 'poll']) {
     await expectText(page, '#sets', /listening/);
   });
 }
+
+test('a database that is away is told in the header', async () => {
+  const page = await subscribed([durable()]);
+  page.expected = /^$/;
+  await stage.stop_postgres();
+  await expectText(page, '#connection', /Connected by .*, but the database of default is away/);
+  const sentences = await texts(page, '#sets p.bad');
+  assert.deepEqual(sentences, [...new Set(sentences)], 'nothing is said twice');
+  await stage.start_postgres();
+  await expectText(page, '#connection', /^Connected by \w+$/);
+});
 
 test('subscribed to while the gateway is away: it says so, and begins when it is back', async () => {
   const kept = durable(), page = await subscribed([kept]);

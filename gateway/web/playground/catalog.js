@@ -58,6 +58,19 @@ export class Catalog {
     return found?.kind ?? null;
   }
 
+  /** Is what is known only what was known last? */
+  get isAway() {
+    return this.channels.status === 0;
+  }
+
+  /** The names of the sets whose database is away, as far as one may know. */
+  get setsAway() {
+    const rows = ({ data, status }, member) => (status === 200 ? data?.[member] ?? [] : []);
+    const names = [...rows(this.sets, "sets").filter((set) => set.listening === false || set.reading === false).map((set) => set.name),
+      ...rows(this.channels, "channels").filter((one) => one.listening === false).map((one) => one.set ?? "this gateway")];
+    return [...new Set(names)].sort();
+  }
+
   get rate() {
     const known = [...this.rates.values()].filter((value) => value !== null);
     return known.length > 0 ? known.reduce((sum, value) => sum + value, 0) : null;
@@ -72,6 +85,7 @@ export class Catalog {
     if (round !== this.#round) return;
     [this.channels, this.sets, this.streams] = [channels, sets, streams];
     this.#failures = channels.status === 0 ? this.#failures + 1 : 0;
+    if (this.isAway) this.rates = new Map();
     if (channels.data && channels.status === 200) this.#measure(channels.data.channels);
     this.#onChange();
     this.#timer = setTimeout(() => this.#ask(round), Math.min(EVERY_MS * 2 ** Math.min(this.#failures, 4), SLOWEST_MS));

@@ -34,12 +34,14 @@ export class ChannelsPanel {
       this.#rows.delete(key);
     }
     shown.forEach((one, i) => this.#place(one, i));
-    setText(byId("channels-note"), status === 0 && !data ? problem : this.#note(problem, status, all.length, more));
+    this.#list.classList.toggle("stale", status === 0);
+    setText(byId("channels-note"), status === 0 ? `${problem}${data ? " This is what was known last." : ""}`
+      : this.#note(problem, status, all.length, more));
   }
 
   #note(problem, status, known, more) {
-    if (status === 401 || status === 403) return `${problem} What you know by name can still be subscribed to.`;
-    if (problem && status !== 0) return problem;
+    if (status === 401 || status === 403) return `The list has nothing that you may see. What you know by name can still be subscribed to.`;
+    if (problem) return problem;
     if (more > 0) return `${count(more)} more: filter by name, or type the name above.`;
     return known === 0 ? "No channel has been configured, or has had an event." : "";
   }

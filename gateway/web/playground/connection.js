@@ -1,4 +1,5 @@
 /** The state of the connection, in the header. */
+import { namesOf } from "./gaps.js";
 import { byId, setAttribute, setText } from "./dom.js";
 
 const CARRIERS = { eventsource: "EventSource", fetch: "fetch stream", poll: "long-poll" };
@@ -6,13 +7,19 @@ const PATIENCE_MS = 400; // a stream that comes again within that time has not b
 
 /**
  * @param {import("./session.js").Session} session
- * @param {boolean} isReachable does the gateway answer at all?
+ * @param {import("./catalog.js").Catalog} catalog
  */
-export function showConnection(session, isReachable) {
-  const [kind, text] = describe(session, isReachable);
+export function showConnection(session, catalog) {
+  const [kind, text] = withDatabases(describe(session, !catalog.isAway), catalog.setsAway);
   setAttribute(byId("connection"), "data-state", kind);
   setText(byId("connection-text"), text);
   return text;
+}
+
+/** A gateway that answers may have lost a database. */
+function withDatabases([kind, text], away) {
+  if (away.length === 0 || (kind !== "open" && kind !== "idle")) return [kind, text];
+  return ["away", `${text}, but the database of ${namesOf({ channels: away }, 3)} is away`];
 }
 
 function describe({ state, carrier, wait, since, reason }, isReachable) {

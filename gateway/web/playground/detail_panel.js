@@ -1,11 +1,12 @@
 /** The entry that is selected: an event as JSON with its cursor, or what a gap means. */
-import { byId, copyButton, make } from "./dom.js";
+import { byId, copyButton, make, setText } from "./dom.js";
 import { clock, duration } from "./format.js";
 import { gapReason, namesOf } from "./gaps.js";
-import { hasRoundedNumber, jsonView } from "./json_view.js";
-import { eventOf } from "./stream_view.js";
+import { isKept, mayDiffer, parseExactly } from "./exact.js";
+import { jsonView } from "./json_view.js";
 
 const CHANNELS_SHOWN = 200;
+const ROUNDED = "JavaScript may have rounded numbers here, or changed the order of keys. The gateway sends it as it was published: look with curl.";
 const calmly = matchMedia("(prefers-reduced-motion: reduce)");
 
 function facts(rows) {
@@ -18,7 +19,10 @@ export class DetailPanel {
   #panel = byId("detail");
   #calls;
 
-  /** @param {{ onResume: (cursor: string) => void, onReuse: (entry: any) => void }} calls */
+  /**
+   * @param {{ onResume: (cursor: string) => void, onReuse: (entry: any) => void, onSource: (entry: any) => Promise<void> }} calls
+   *   `onSource` asks for the event's data as it was published
+   */
   constructor(calls) {
     this.#calls = calls;
     this.show(undefined);
@@ -34,19 +38,27 @@ export class DetailPanel {
   }
 
   #event(entry) {
-    const event = eventOf(entry), { cursor } = entry;
-    const json = () => JSON.stringify(event, null, 2);
-    const rounded = hasRoundedNumber(event.data) ? [make("p", { class: "hint" },
-      "A number here has more digits than JavaScript keeps. The gateway sends them all: look with curl.")] : [];
+    const { cursor } = entry;
+    const doubt = make("p", { class: "hint" });
+    const view = make("pre", { tabindex: "0", role: "region", "aria-label": "The event as JSON" }, jsonView(eventJson(entry)));
+    if (entry.source === undefined && mayDiffer(JSON.parse(entry.text))) this.#askFor(entry, doubt, view);
     return [
       make("h3", { class: "name" }, entry.channel),
       facts([["Type", entry.type], ["Time", entry.time], ["Arrived", arrival(entry)], ["Trace", entry.trace], ["Cursor", cursor]]),
       make("div", { class: "actions" }, this.#resumeButton(cursor), copyButton("Copy cursor", cursor),
-        copyButton("Copy JSON", json), make("button", { type: "button", class: "quiet", onclick: () => this.#calls.onReuse(entry) },
+        copyButton("Copy JSON", () => eventJson(entry)), make("button", { type: "button", class: "quiet", onclick: () => this.#calls.onReuse(entry) },
           "Publish again…")),
-      ...rounded,
-      make("pre", { tabindex: "0", role: "region", "aria-label": "The event as JSON" }, jsonView(event)),
+      doubt,
+      view,
     ];
+  }
+
+  async #askFor(entry, doubt, view) {
+    setText(doubt, ROUNDED);
+    await this.#calls.onSource(entry);
+    if (entry.source === undefined) return;
+    setText(doubt, "");
+    view.replaceChildren(jsonView(eventJson(entry)));
   }
 
   #gap(gap) {
@@ -62,6 +74,14 @@ export class DetailPanel {
   #resumeButton(cursor) {
     return make("button", { type: "button", onclick: () => this.#calls.onResume(cursor) }, "Resume from here");
   }
+}
+
+/** An event as the gateway sends it, indented; its data as it was published, if that is known. */
+function eventJson({ id, channel, type, time, trace, text, source }) {
+  const head = { id, channel, type, time, trace };
+  if (source === undefined) return JSON.stringify({ ...head, data: JSON.parse(text) }, null, 2);
+  if (isKept(source)) return JSON.stringify({ ...head, data: parseExactly(source) }, null, 2);
+  return `${JSON.stringify(head, null, 2).slice(0, -2)},\n  "data": ${source}\n}`;
 }
 
 function arrival({ at, age }) {

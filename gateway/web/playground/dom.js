@@ -3,6 +3,13 @@
 /** The element of that id, which index.html has. */
 export const byId = (id) => document.getElementById(id);
 
+const HIDDEN = /(?<![\p{Extended_Pictographic}\p{Emoji_Modifier}\uFE0F])\u200D|(?![\n\t\u200D])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+const escaped = (character) => (character.codePointAt(0) > 0xFFFF ? `\\u{${character.codePointAt(0).toString(16)}}`
+  : `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`);
+
+/** Characters that aren't seen, or turn others around, are shown as escapes. */
+export const visible = (text) => text.replace(HIDDEN, escaped);
+
 /**
  * An element with attributes (`class`, `aria-label`; `onclick` and its like are listeners) and children.
  * @param {string} name
@@ -14,21 +21,22 @@ export function make(name, attributes = {}, ...children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else element.setAttribute(key, value === true ? "" : value);
+    else setAttribute(element, key, value === true ? "" : value);
   }
-  element.append(...children.filter((child) => child !== null));
+  element.append(...children.filter((child) => child !== null).map((child) => (typeof child === "string" ? visible(child) : child)));
   return element;
 }
 
 /** Writes a text only where it is another, so that nothing is laid out in vain; its node stays the same. */
-export function setText(element, text) {
-  const { firstChild } = element;
+export function setText(element, wanted) {
+  const { firstChild } = element, text = visible(wanted);
   if (firstChild === null || firstChild !== element.lastChild || firstChild.nodeType !== Node.TEXT_NODE) element.textContent = text;
   else if (firstChild.data !== text) firstChild.data = text;
 }
 
 /** The same for an attribute; null takes it away. */
-export function setAttribute(element, name, value) {
+export function setAttribute(element, name, given) {
+  const value = given !== null && (name === "title" || name === "aria-label") ? visible(given) : given;
   if (value === null) element.removeAttribute(name);
   else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
@@ -58,6 +66,9 @@ export function inFrame(work, least) {
     }
   };
 }
+
+/** A button that asks for a token. */
+export const tokenButton = (onclick) => make("button", { type: "button", onclick }, "Token…");
 
 /** A button that copies a text, and says so. */
 export function copyButton(label, text) {

@@ -1,5 +1,5 @@
 /** What stands there while nothing is subscribed to: what to do, and one click that does it. */
-import { byId, copyButton, make, setText } from "./dom.js";
+import { byId, copyButton, make, setText, tokenButton } from "./dom.js";
 
 export const FIRST_DATA = { hello: "from the playground" };
 
@@ -23,22 +23,29 @@ export class FirstSteps {
   #box = byId("first-steps");
   #shown = "";
   #onBegin;
+  #onToken;
 
-  /** @param {(channel: string) => void} onBegin */
-  constructor(onBegin) {
-    this.#onBegin = onBegin;
+  /**
+   * @param {(channel: string) => void} onBegin
+   * @param {() => void} onToken
+   */
+  constructor(onBegin, onToken) {
+    [this.#onBegin, this.#onToken] = [onBegin, onToken];
   }
 
-  /** @param {{ isEmpty: boolean, subscribed: string[], catalog: import("./catalog.js").Catalog }} now */
-  show({ isEmpty, subscribed, catalog }) {
+  /** @param {{ isEmpty: boolean, subscribed: string[], isRefused: boolean, catalog: import("./catalog.js").Catalog }} now */
+  show({ isEmpty, subscribed, isRefused, catalog }) {
     this.#box.hidden = !isEmpty;
     byId("stream-box").hidden = isEmpty;
     const first = subscribed.length > 0 ? chosen(subscribed, catalog) : firstChannel(catalog.channels);
-    const now = JSON.stringify([first, subscribed.length > 0, catalog.channels.problem]);
+    const now = JSON.stringify([first, subscribed.length > 0, isRefused, catalog.channels.problem]);
     if (!isEmpty || now === this.#shown) return;
     this.#shown = now;
-    setText(byId("first-title"), subscribed.length > 0 ? "Waiting for the first event" : "Nothing is subscribed to yet");
-    byId("first-body").replaceChildren(...(subscribed.length > 0 ? this.#waiting(first) : this.#nothing(first, catalog.channels.problem)));
+    const [title, body] = subscribed.length > 0 ? ["Waiting for the first event", this.#waiting(first)]
+      : isRefused ? ["What was subscribed to has been refused", [make("p", {}, "It begins by itself with a token that grants it.")]]
+        : ["Nothing is subscribed to yet", this.#nothing(first, catalog.channels)];
+    setText(byId("first-title"), title);
+    byId("first-body").replaceChildren(...body);
   }
 
   #waiting(first) {
@@ -48,11 +55,12 @@ export class FirstSteps {
         `Publish an event on ${first.name}`)), ...inPsql(first)];
   }
 
-  #nothing(first, problem) {
-    if (!first) {
-      return [make("p", {}, problem ? `${problem} If you know a channel's name, type it above; if you have a token, set it in the header.`
-        : "Type the name of a channel above, or choose one in the list of channels.")];
+  #nothing(first, { problem, status }) {
+    if (status === 401 || status === 403) {
+      const why = status === 401 ? "The list of channels takes a token." : problem;
+      return [make("p", {}, `${why} If you know the name of one, type it above.`), make("div", { class: "actions" }, tokenButton(this.#onToken))];
     }
+    if (!first) return [make("p", {}, problem || "Type the name of a channel above, or choose one in the list of channels.")];
     return [
       make("p", {}, "Choose a channel in the list, type a name or a pattern above, or begin with this one:"),
       make("div", { class: "actions" }, make("button", { type: "button", class: "primary", onclick: () => this.#onBegin(first.name) },

@@ -32,5 +32,8 @@ export function clock(ms) {
   return `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}.${pad(at.getMilliseconds(), 3)}`;
 }
 
+/** The gateway's advice on tokens is for programs; here it is a button. */
+export const ownAdvice = (sentence) => sentence.replace(/Send a token that may: .*$/, "The button “Token” takes one that may.");
+
 /** At most so many characters, with an ellipsis if there were more. */
 export const shortened = (text, length) => (text.length > length ? `${text.slice(0, length)}…` : text);

@@ -17,7 +17,8 @@ export const CHARACTERS_KEPT = 16 * 2 ** 20; // of payloads
  * @typedef {EventEntry | GapEntry | NoteEntry} Entry
  */
 
-const weightOf = (entry) => (entry.kind === "event" ? entry.text.length : 100);
+const NOTE_WEIGHT = 100;
+const weightOf = (entry) => (entry.kind === "event" ? entry.text.length : NOTE_WEIGHT);
 
 /** A ring with a second bound: the characters in it. */
 class Bounded {
@@ -30,6 +31,11 @@ class Bounded {
     const gone = this.ring.push(entry);
     if (gone) this.#drop(gone);
     while (this.characters > CHARACTERS_KEPT && this.ring.length > 1) this.#drop(this.ring.shift());
+  }
+
+  /** Drops the oldest until another entry of that weight has room. */
+  makeRoom(weight) {
+    while (this.ring.length > 1 && (this.ring.length >= ENTRIES_KEPT || this.characters + weight > CHARACTERS_KEPT)) this.#drop(this.ring.shift());
   }
 
   #drop(entry) {
@@ -84,6 +90,7 @@ export class History {
     const { ring } = this.#held;
     this.isPaused = false;
     if (ring.first > 0) {
+      this.#held.makeRoom(NOTE_WEIGHT);
       this.#shown.add({ kind: "note", at: Date.now(),
         text: `While this was paused, more came than is kept: the first ${ring.first.toLocaleString("en")} are left out.` });
     }

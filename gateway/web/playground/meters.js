@@ -22,11 +22,12 @@ export class Meters {
     if (age !== null) this.#ages.push(age);
   }
 
-  /** To be called every SAMPLE_MS. */
-  sample({ rate, streams }) {
+  /** To be called every SAMPLE_MS. While the connection is lost nothing is known of what would have come. */
+  sample({ rate, streams, isLost = false }) {
     const now = performance.now(), ages = this.#ages.sort((a, b) => a - b);
     this.#recent = [...this.#recent.slice(-1), this.#count * 1000 / Math.max(1, now - this.#at)];
-    const row = [Date.now() / 1000, this.#recent.reduce((sum, value) => sum + value, 0) / this.#recent.length, rate, streams,
+    const here = this.#recent.reduce((sum, value) => sum + value, 0) / this.#recent.length;
+    const row = [Date.now() / 1000, isLost ? null : here, rate, streams,
       ages[Math.floor(ages.length / 2)] ?? null, ages[Math.floor(ages.length * 0.99)] ?? null];
     [this.times, this.here, this.gateway, this.streams, this.median, this.worst].forEach((series, i) => {
       series.push(row[i]);

@@ -1,10 +1,13 @@
 /** Publishes one event, or a batch, and shows what the gateway answered. */
-import { byId, make, setText } from "./dom.js";
-import { count, counted, duration } from "./format.js";
-import { parseExactly } from "./json_view.js";
+import { byId, inFrame, make, setText } from "./dom.js";
+import { isKept, mayDiffer, parseExactly } from "./exact.js";
+import { count, counted, duration, ownAdvice } from "./format.js";
 
 const ROWS_SHOWN = 50;
 const PATIENCE_MS = 10000;
+const CHANGED = "Not published as it stands: JavaScript rounds its numbers, or changes the order of its keys. With curl it stays as it is.";
+const DOUBTFUL = "The gateway no longer has this event: JavaScript may have rounded its numbers, or changed the order of its keys.";
+const CHECK_MS = 300; // between two looks at what is typed
 
 /** What isn't JSON is a text. */
 function dataOf(text) {
@@ -28,6 +31,15 @@ function itemsOf(text) {
   });
 }
 
+/** Will the page publish that JSON as it stands? Text, and what is no JSON, it will. */
+function isExact(text) {
+  try {
+    return isKept(text);
+  } catch {
+    return true;
+  }
+}
+
 function checkItems(items) {
   const isItem = (item) => typeof item === "object" && item !== null && typeof item.channel === "string" && "data" in item;
   const bad = items.findIndex((item) => !isItem(item));
@@ -46,6 +58,8 @@ export class PublishPanel {
   #answer = byId("publish-answer");
   #catalog;
   #publish;
+  #doubtful = null; // an earlier event's data that the gateway no longer has as it was published
+  #check = inFrame(() => this.#showChanges(), CHECK_MS);
 
   /**
    * @param {import("./catalog.js").Catalog} catalog
@@ -55,6 +69,7 @@ export class PublishPanel {
     [this.#catalog, this.#publish] = [catalog, publish];
     for (const radio of document.getElementsByName("publish-what")) radio.addEventListener("change", () => this.#switch());
     this.#channel.addEventListener("input", () => this.showKind());
+    for (const field of [this.#data, this.#batch]) field.addEventListener("input", () => this.#check());
     byId("publish-form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.send();
@@ -69,15 +84,23 @@ export class PublishPanel {
     return byId("publish-what-batch").checked;
   }
 
-  fill({ channel, text, type = "" }) {
+  fill({ channel, text, source, type = "" }) {
     byId("publish-what-one").checked = true;
     this.#switch();
     this.#channel.value = channel;
-    this.#data.value = text;
+    this.#data.value = source ?? text;
+    this.#doubtful = source === undefined && mayDiffer(JSON.parse(text)) ? this.#data.value : null;
     byId("publish-type").value = type;
     byId("publish-key").value = "";
     this.showKind();
+    this.#check();
     this.#data.focus();
+  }
+
+  /** Said before it happens. */
+  #showChanges() {
+    const texts = this.#isBatch ? this.#batch.value.split(this.#batch.value.trim().startsWith("[") ? /$^/ : "\n") : [this.#data.value];
+    setText(byId("publish-changes"), !texts.every(isExact) ? CHANGED : this.#data.value === this.#doubtful && !this.#isBatch ? DOUBTFUL : "");
   }
 
   /** Live channels have no type and no key. */
@@ -99,7 +122,7 @@ export class PublishPanel {
       else this.#show("good", inWords(answer) + took);
     } catch (error) {
       const id = error.requestId ? ` (request ${error.requestId})` : "";
-      this.#show("bad", `${error.status ? `${error.status}: ` : ""}${error.message}${id}`);
+      this.#show("bad", `${error.status ? `${error.status}: ` : ""}${ownAdvice(error.message)}${id}`);
     } finally {
       button.disabled = false;
     }
@@ -126,6 +149,7 @@ export class PublishPanel {
   #switch() {
     byId("publish-one-fields").hidden = this.#isBatch;
     byId("publish-batch-fields").hidden = !this.#isBatch;
+    this.#check();
   }
 
   #show(kind, text, ...more) {

@@ -34,7 +34,10 @@ class Recent {
  * @property {() => void} onChange channels, or the state, are others
  */
 export class Session {
-  /** By channel or pattern: where it goes on, and whether it has begun. */
+  /**
+   * By channel or pattern: where it goes on (`after`), and whether it has begun. Until the gateway has taken a place that
+   * somebody wanted, `before` is the one to go back to, and `wish` what to note then.
+   */
   channels = new Map();
   transport = "auto";
   /** What carries the stream: `eventsource`, `fetch` or `poll`; null before it is open. */
@@ -62,9 +65,10 @@ export class Session {
   }
 
   subscribe(channel, after = "now") {
+    const before = this.channels.get(channel)?.after ?? "now";
     if (this.channels.has(channel)) this.#gate?.off(channel);
     if (after !== "now") this.#recent.clear(); // old ones are wanted again
-    this.channels.set(channel, { after, isOpen: false, refusal: "" });
+    this.channels.set(channel, { after, before: after === before ? null : before, wish: null, isOpen: false, refusal: "" });
     this.#gate ??= this.#open();
     this.#on(channel);
     this.#tell();
@@ -77,6 +81,11 @@ export class Session {
     this.#tell();
   }
 
+  /** Were they connected, and aren't now? */
+  get isLost() {
+    return this.#wasLost;
+  }
+
   /** What is subscribed to, or will be: all but what was refused for want of a right, which another token may give. */
   get wanted() {
     return [...this.channels.keys()].filter((name) => !this.channels.get(name).refusal);
@@ -84,9 +93,9 @@ export class Session {
 
   /** All channels again, from that cursor (or `earliest`) on. */
   resumeFrom(cursor) {
-    this.#listener.onNote(`Resumed from ${cursor}`);
+    const wish = { note: `Resumed from ${cursor}` };
     this.#recent.clear();
-    for (const one of this.channels.values()) one.after = cursor;
+    for (const one of this.channels.values()) Object.assign(one, { before: one.before ?? one.after, after: cursor, wish });
     this.restart();
   }
 
@@ -152,17 +161,21 @@ export class Session {
     const isMine = () => this.#gate === gate && this.channels.get(channel) === one;
     gate.on(channel, (_, event, cursor) => {
       if (!isMine()) return;
+      this.#taken(one);
       one.after = cursor;
       if (this.#recent.isNew(event.id)) this.#listener.onEvent(event, cursor);
     }, {
       after: one.after,
       onOpen: (cursor) => {
         if (!isMine()) return;
+        this.#taken(one);
         [one.after, one.isOpen] = [cursor, true];
         this.#tell();
       },
       onGap: (gap) => {
-        if (!isMine() || gap === this.#lastGap) return; // told for each channel
+        if (!isMine()) return;
+        this.#taken(one);
+        if (gap === this.#lastGap) return; // told for each channel
         this.#lastGap = gap;
         this.#listener.onGap(gap);
       },
@@ -170,12 +183,26 @@ export class Session {
         if (!isMine()) return;
         one.isOpen = false;
         if (error.status === 401 || error.status === 403) one.refusal = error.message;
+        else if (one.before !== null) this.#goBack(channel, one);
         else this.channels.delete(channel);
         if (this.wanted.length === 0) this.#close();
         this.#listener.onError(error);
         this.#tell();
       },
     });
+  }
+
+  /** The gateway has taken the place where it was to begin. */
+  #taken(one) {
+    if (one.wish?.note) this.#listener.onNote(one.wish.note);
+    if (one.wish) one.wish.note = ""; // once for all channels
+    [one.before, one.wish] = [null, null];
+  }
+
+  /** It hasn't: on from where it was. */
+  #goBack(channel, one) {
+    [one.after, one.before, one.wish] = [one.before, null, null];
+    this.#on(channel);
   }
 
   #changed(state, { wait = 0, reason = "", transport = null }) {

@@ -48,7 +48,10 @@ export class StreamView {
     this.#list.addEventListener("wheel", ({ deltaY }) => { if (deltaY < 0) this.#following = false; }, { passive: true });
     this.#newest.addEventListener("click", () => this.follow());
     new ResizeObserver(() => this.#resized()).observe(this.#list);
-    narrow.addEventListener("change", () => this.#resized());
+    narrow.addEventListener("change", () => {
+      this.#resized();
+      this.#refill();
+    });
   }
 
   get selected() {
@@ -57,6 +60,10 @@ export class StreamView {
 
   showJson(isJson) {
     this.#isJson = isJson;
+    this.#refill();
+  }
+
+  #refill() {
     for (const row of this.#rows) row.entry = null;
     this.draw();
   }
@@ -174,6 +181,7 @@ export class StreamView {
     else if (event.key === "Enter" && this.selected) this.#onSelect(this.selected, true);
     else if (event.key === "Escape") this.select(null);
     else if (event.key === " ") onPause();
+    else if (event.key === "g") this.toGap();
     else return;
     event.preventDefault();
   }
@@ -182,7 +190,16 @@ export class StreamView {
     if (places.length === 0) return;
     const now = this.#indexOf(this.#selected, places);
     const from = now ?? (step > 0 ? places.first - 1 : places.end);
-    const to = Math.min(places.end - 1, Math.max(places.first, from + step));
+    this.#go(Math.min(places.end - 1, Math.max(places.first, from + step)), places);
+  }
+
+  /** To the next gap behind what is selected; from the last to the first. */
+  toGap() {
+    const { places } = this.#matches, gap = this.#matches.gapAfter(this.#selected ?? -1);
+    if (gap !== undefined) this.#go(this.#indexOf(gap, places), places);
+  }
+
+  #go(to, places) {
     this.#following = to === places.end - 1;
     const top = (to - places.first) * this.#height, view = this.#scrolled;
     if (top < view) this.#scrolled = this.#list.scrollTop = top;
@@ -203,12 +220,11 @@ export class StreamView {
   }
 }
 
-/** An event as the gateway sends it. */
-export function eventOf({ id, channel, type, time, trace, text }) {
-  return { id, channel, type, time, trace, data: JSON.parse(text) };
+/** An event as the gateway sends it; where there is little room, its data first. */
+function jsonOf({ id, channel, type, time, trace, text }) {
+  const head = JSON.stringify({ id, channel, type, time, trace }).slice(1, -1), data = `"data":${text.slice(0, SHOWN + 1)}`;
+  return narrow.matches ? `{${data},${head}}` : `{${head},${data}}`;
 }
-
-const jsonOf = (entry) => JSON.stringify(eventOf({ ...entry, text: entry.text.length > SHOWN ? `"…"` : entry.text }));
 
 function makeRow(number) {
   const [time, channel, type, data] = ["time", "channel", "type", "data"].map((name) => make("span", { class: name }));
@@ -225,9 +241,10 @@ function fillOther({ box, time, channel, type, data }, entry) {
   setText(data, entry.kind === "gap" ? gapLine(entry) : entry.text);
 }
 
-/** For the line below the list. */
-export function keptText(history) {
-  const { ring, events, gaps, isCut } = history;
-  const kept = isCut ? `, the last ${count(ring.length)} entries are kept` : "";
-  return `${counted(events, "event")}, ${counted(gaps, "gap")}${kept}`;
+/** The line below the list. */
+export function showKept({ ring, events, gaps, isCut }) {
+  setText(byId("kept-events"), `${counted(events, "event")}, `);
+  setText(byId("to-gap"), counted(gaps, "gap"));
+  byId("to-gap").disabled = gaps === 0;
+  setText(byId("kept-entries"), isCut ? `, the last ${count(ring.length)} entries are kept` : "");
 }

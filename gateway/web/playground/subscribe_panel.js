@@ -34,15 +34,23 @@ export class SubscribePanel {
     });
     for (const field of [this.#channel, this.#cursor]) field.addEventListener("input", () => this.#showVerb());
     this.#transport.addEventListener("change", () => onTransport(this.#transport.value));
-    this.#chips.addEventListener("click", ({ target }) => {
+    this.#chips.addEventListener("click", ({ target, pointerType }) => {
       const button = target.closest("button[data-channel]");
-      if (button) onEnd(button.dataset.channel);
+      if (button) this.#end(button, onEnd, pointerType === "touch");
     });
   }
 
   /** Where a subscription begins: `now`, `earliest`, or the cursor in the box. */
   get after() {
     return this.#from.value === "cursor" ? this.#cursor.value.trim() || "now" : this.#from.value;
+  }
+
+  /** The focus goes to the next one, or to where one names others, for which a screen that is touched would bring up keys. */
+  #end(button, onEnd, isTouched) {
+    const buttons = [...this.#chips.querySelectorAll("button")], at = buttons.indexOf(button);
+    onEnd(button.dataset.channel);
+    const next = [...buttons.slice(at), ...buttons.slice(0, at).reverse()].find((one) => this.#session.channels.has(one.dataset.channel));
+    if (next || !isTouched) (next ?? this.#channel).focus();
   }
 
   /** Puts the beginning of a name there, to be gone on with. */
@@ -64,7 +72,7 @@ export class SubscribePanel {
   }
 
   show({ hasToken }) {
-    const { channels, transport } = this.#session;
+    const { channels, transport, isLost } = this.#session;
     this.#transport.value = transport;
     const eventsource = this.#transport.querySelector('[value="eventsource"]');
     eventsource.disabled = hasToken;
@@ -74,7 +82,7 @@ export class SubscribePanel {
     for (const [name, chip] of old) if (!channels.has(name)) chip.remove();
     for (const [name, { isOpen, refusal }] of channels) {
       const chip = old.get(name) ?? this.#chips.appendChild(makeChip(name));
-      setAttribute(chip, "class", isOpen ? "chip open" : refusal ? "chip refused" : "chip");
+      setAttribute(chip, "class", isOpen && !isLost ? "chip open" : refusal ? "chip refused" : "chip");
       setAttribute(chip, "title", refusal || null);
       setText(chip.firstElementChild, refusal ? `${name}: refused` : name);
     }
