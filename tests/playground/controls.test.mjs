@@ -46,10 +46,13 @@ test('publishing: live and durable, with a type and a key', async () => {
   await expectText(page, '#detail pre', /"data": \{"2": 1, "1": 2\}/);
   await page.getByRole('button', { name: 'Publish again…' }).click();
   await expectText(page, '#publish-changes', /changes the order of its keys/);
+  await stage.notify(told, '[0.12345678901234567890123]');
+  await page.locator('.row.event').nth(4).click();
+  await expectText(page, '#detail pre', /0\.12345678901234567890123/);
   await page.route('**/events?*format=poll*', (route) => route.abort()); // as if it were no longer kept
   page.expected = /status of (422|404)|ERR_FAILED/;
   await stage.log(kept, '[12345678901234567890]');
-  await page.locator('.row.event').nth(4).click();
+  await page.locator('.row.event').nth(5).click();
   await expectText(page, '#detail', /may have rounded numbers/);
   await page.getByRole('button', { name: 'Publish again…' }).click();
   await expectText(page, '#publish-changes', /no longer has this event/);

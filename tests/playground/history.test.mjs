@@ -93,7 +93,9 @@ test('what JavaScript may have changed is known', () => {
   for (const text of ['[1.5, {"b": 12345678901234567890}]', '0.12345678901234567890123', '1234567890123456.78', '-1e300', '{"2": 1, "1": 2}']) {
     assert.equal(mayDiffer(JSON.parse(text)), true, text);
   }
-  for (const text of ['{"a": [1, 1.5, -19.9, "x", null, 999999999999999, 1e-7]}', '{"1": 2}', '[]']) assert.equal(mayDiffer(JSON.parse(text)), false, text);
+  for (const text of ['{"a": [1, 1.5, -19.9, "x", null, 999999999999999, 1e-7]}', '{"1": 2}', '[]']) {
+    assert.equal(mayDiffer(JSON.parse(text)), false, text);
+  }
 });
 
 test('what a page would change is known before it is published', () => {

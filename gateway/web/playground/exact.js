@@ -46,7 +46,7 @@ const before = (id) => id.replace(/\d+$/, (digits) => String(BigInt(digits) - 1n
 /** An event's data as it was published, if the gateway still has it; else null. */
 export async function sourceOf({ id, channel }, token) {
   const url = new URL("../events", import.meta.url);
-  for (const [name, value] of Object.entries({ channel, after: before(id), format: "poll", wait: 0, limit: 1 })) url.searchParams.set(name, value);
+  url.search = new URLSearchParams({ channel, after: before(id), format: "poll", wait: "0", limit: "1" }).toString();
   try {
     const answer = await fetch(url, { headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
     const text = await answer.text();
