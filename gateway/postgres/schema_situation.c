@@ -65,11 +65,10 @@ int eg_schema_look(struct eg_admin *admin, struct eg_schema_situation *ret_situa
     situation->version = situation->is_ours ? -1 : 0;
     if (!is_true(admin, 11))
         return 0;
-    /* Versions before 3 have no second number: gateways have to know them. */
-    result = eg_admin_run(admin,
-                          is_true(admin, 12) ? "SELECT eventgate.version(), eventgate.gateway_version()"
-                                             : "SELECT eventgate.version(), eventgate.version()",
-                          error);
+    if (is_true(admin, 12))
+        result = eg_admin_run(admin, "SELECT eventgate.version(), eventgate.gateway_version()", error);
+    else /* before version 3 there is no second number: gateways have to know the one */
+        result = eg_admin_run(admin, "SELECT eventgate.version(), eventgate.version()", error);
     situation->version = result ? -1 : atoi(eg_admin_value(admin, 0));
     situation->gateway_version = result ? -1 : atoi(eg_admin_value(admin, 1));
     return result;
