@@ -107,7 +107,10 @@ test('with keys: what is missing is said, a token makes up for it, and stays in 
   page.on('request', (request) => asked.push(request));
   const token = await stage.token([kept], [kept], 60, true);
   await page.getByRole('button', { name: 'Token…' }).click();
-  await page.getByRole('textbox', { name: 'Token' }).fill(token);
+  await page.getByRole('textbox', { name: 'Token' }).fill('tökén€');
+  await page.getByRole('button', { name: 'Use it' }).click();
+  assert.match(await page.locator('#token').evaluate((input) => input.validationMessage), /can’t be a token/);
+  await page.getByRole('textbox', { name: 'Token' }).fill(token.replace('.', '.\n'));
   await expectText(page, '#token-claims', new RegExp(`Subscribe: ${kept}\\..*Admin`));
   assert.deepEqual(await violations(page), []);
   await page.getByRole('button', { name: 'Use it' }).click();

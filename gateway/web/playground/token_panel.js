@@ -63,7 +63,7 @@ export class TokenPanel {
     byId("token-close").addEventListener("click", () => this.#dialog.close());
     byId("token-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      use(this.#input.value.trim());
+      use(this.#typed());
       this.#dialog.close();
     });
     byId("token-forget").addEventListener("click", () => {
@@ -86,8 +86,14 @@ export class TokenPanel {
     setText(byId("token-open"), this.token ? "Token: set" : "Token: none");
   }
 
+  /** What was pasted may be broken into lines. */
+  #typed() {
+    return this.#input.value.replace(/\s+/g, "");
+  }
+
   #describe() {
-    const token = this.#input.value.trim();
+    const token = this.#typed();
+    this.#input.setCustomValidity(/^[!-~]*$/.test(token) ? "" : "This can’t be a token: it has characters that no header takes.");
     byId("token-claims").replaceChildren(...(token ? inWords(token) : []).map((line) => make("li", {}, line)));
   }
 }
