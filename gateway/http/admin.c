@@ -75,13 +75,14 @@ static void end_set(struct eg_buffer *body, const struct eg_set_facts *facts)
 
 /* --- health ------------------------------------------------------------------------------------------------------ */
 
-/* Ready: every set is, what is revoked is known, and the gateway isn't draining. */
+/* Ready: every set is, what is revoked is known, and the gateway isn't draining, unless another process serves in its
+ * place: then who asks, over a connection that is still this one's, wants to know of the address. */
 static void handle_ready(struct eg_worker *worker, struct eg_exchange *exchange, bool details)
 {
     const struct eg_worker_shared *shared = worker->shared;
     const struct eg_worker_set *set = NULL;
     struct eg_buffer sets = EG_BUFFER_INIT, body = EG_BUFFER_INIT;
-    bool draining = atomic_load_explicit(&shared->draining, memory_order_relaxed);
+    bool draining = atomic_load(&shared->draining) && !atomic_load(&shared->handed_over);
     bool known = eg_revocations_known(shared->revocations); /* else no token is taken */
     bool ready = !draining && known;
     while ((set = next_served(worker, set))) {

@@ -136,6 +136,18 @@ def test_what_has_a_connection_is_answered_to_its_end(start_gateway, make_proxy,
         assert old.wait(20) == 0, "as soon as there is no connection left"
 
 
+def test_who_asks_the_old_process_for_its_readiness_hears_of_its_sets(start_gateway):
+    """A probe whose connection it has accepted: the address is ready all the time."""
+    gateway = start_gateway("--workers", "1").wait_ready()
+    with Connection(gateway.address) as probe, Connection(gateway.address) as details:
+        until(lambda: gateway.metric("eventgate_connections") >= 2, "both are accepted")
+        gateway.upgrade()
+        answer = probe.request("GET", "/readyz").response()
+        assert answer.status == 200 and answer.json() == {"status": "ready"} and probe.is_closed()
+        answer = details.request("GET", "/healthz").response()
+        assert answer.status == 200 and answer.json()["status"] == "ready" and details.is_closed()
+
+
 def test_idle_connections_are_closed_by_half_of_the_drain(start_gateway):
     gateway = start_gateway("--drain-timeout", "1s").wait_ready()
     with Connection(gateway.address) as idle:
