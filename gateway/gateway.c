@@ -421,8 +421,10 @@ int eg_gateway_run(struct eg_config *config, int argc, char *const *argv, char *
     } else {
         eg_gateway_raise_descriptor_limit();
         error = eg_gateway_fit_connections(config);
-        if (!error)
+        if (!error) {
+            eg_gateway_widen_descriptors(config);
             error = start(&gateway);
+        }
         if (!error)
             eg_loop_run(gateway.loop);
         stop_threads(&gateway);

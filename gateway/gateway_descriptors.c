@@ -2,8 +2,11 @@
  * How many descriptors there are, and so how many connections there may be.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "eventgate/gateway.h"
 #include "eventgate/gateway_internal.h"
@@ -59,4 +62,17 @@ void eg_gateway_raise_descriptor_limit(void)
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         eg_log(EG_LOG_WARN, "the limit of open files cannot be raised", EG_LOG_STR("error", strerror(errno)));
+}
+
+void eg_gateway_widen_descriptors(const struct eg_config *config)
+{
+    struct rlimit limit;
+    uint64_t needed = reserved_descriptors(config) + TAKING_DESCRIPTORS + config->settings.max_connections;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    uint64_t last = (needed < limit.rlim_cur ? needed : limit.rlim_cur) - 1;
+    /* A number that is free from there on; where there is none, the table is as large as it may be. */
+    int fd = last < INT_MAX ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, (int)last) : -1;
+    if (fd >= 0)
+        close(fd);
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -34,17 +35,31 @@ static struct status read_status(void)
     return status;
 }
 
+int64_t eg_process_count_descriptors(int slots)
+{
+    enum { BLOCK = 256 };
+    struct pollfd block[BLOCK];
+    int64_t count = 0;
+    for (int first = 0; first < slots; first += BLOCK) {
+        nfds_t asked = 0;
+        for (int fd = first; fd < slots && asked < BLOCK; fd++)
+            block[asked++] = (struct pollfd){.fd = fd};
+        if (poll(block, asked, 0) < 0)
+            return 0;
+        for (nfds_t i = 0; i < asked; i++)
+            count += !(block[i].revents & POLLNVAL);
+    }
+    return count;
+}
+
 /* The size of the directory is their number from Linux 6.2 on, 0 before. Reading it would take a microsecond for each.
  */
 static int64_t open_descriptors(int slots)
 {
     struct stat directory;
-    int64_t count = 0;
     if (stat("/proc/self/fd", &directory) == 0 && directory.st_size > 0)
         return directory.st_size;
-    for (int fd = 0; fd < slots; fd++)
-        count += fcntl(fd, F_GETFD) >= 0;
-    return count;
+    return eg_process_count_descriptors(slots);
 }
 
 static int64_t processor_us(void)

@@ -124,6 +124,10 @@ struct eg_gateway {
 int eg_gateway_fit_connections(struct eg_config *config) EG_MUST_CHECK;
 /* The limit of open files becomes as high as it may be. */
 void eg_gateway_raise_descriptor_limit(void);
+/* Has the kernel's table of descriptors as large as all connections need. It would grow by doubling, and each time hold
+ * up all threads of a process that has several until they have all been in the kernel (synchronize_rcu()): 10 ms and
+ * more, whenever there are more clients than ever before. Before the workers are started. */
+void eg_gateway_widen_descriptors(const struct eg_config *config);
 
 /* Without keys everybody may do everything: is there anybody beside those on this machine? */
 bool eg_gateway_is_exposed(const struct eg_gateway *gateway, const struct eg_policy *policy);

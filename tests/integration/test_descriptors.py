@@ -79,6 +79,16 @@ def test_a_limit_that_leaves_none_for_clients(postgres):
     assert done.returncode == 1 and "limit of open files" in done.stderr and "needed=82" in done.stderr, done.stderr
 
 
+def test_the_kernels_table_has_room_for_all_connections(start_gateway):
+    """From the start: when it grows, all threads stand still for 10 ms and more."""
+    def slots(gateway):
+        with open(f"/proc/{gateway.pid}/status") as status:
+            return int(next(line.split()[1] for line in status if line.startswith("FDSize:")))
+
+    assert slots(start_gateway("--max-connections", "3000", **with_limit(20000)).wait_ready()) >= 3000
+    assert 1000 <= slots(start_gateway(**with_limit(1000)).wait_ready()) < 3000, "no larger than the limit needs"
+
+
 def test_accepting_without_descriptors(start_gateway, channel):
     """The reserve is enough to say 503."""
     gateway = start_gateway(*WORKERS).wait_ready()

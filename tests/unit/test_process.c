@@ -37,6 +37,8 @@ static void it_tells_memory_descriptors_and_time(void **state)
     eg_process_measure(metrics, 1234000000);
     assert_true(eg_metrics_sum(EG_METRIC_MEMORY) > memory + BYTES / 2);
     assert_int_equal(eg_metrics_sum(EG_METRIC_OPEN_FDS), descriptors + OPENED);
+    assert_int_equal(eg_process_count_descriptors(1000), descriptors + OPENED);
+    assert_int_equal(eg_process_count_descriptors(2), 2);
     assert_true(eg_metrics_sum(EG_METRIC_CPU) > processor_us);
     for (int i = 0; i < OPENED; i++)
         close(opened[i]);
