@@ -272,6 +272,8 @@ static bool field_begins(struct eg_head *head, unsigned char byte)
 
 static void match_name(struct eg_head *head, unsigned char byte)
 {
+    if (!head->field) /* none of them, as most */
+        return;
     for (unsigned i = 0; i < FIELD_COUNT; i++)
         if ((head->field & (1u << i)) && (unsigned char)known[i].name[head->matched] != lower(byte))
             head->field &= (uint16_t) ~(1u << i);

@@ -288,15 +288,21 @@ static bool waits_for_head(const struct eg_client *client)
     return client->head.stage == EG_HEAD_IDLE && client->head.requests > 0;
 }
 
+/* A request has been answered: is there no next one to be expected? */
+static bool is_over(const struct eg_client *client)
+{
+    if (client->intake->draining)
+        return waits_for_head(client);
+    return client->head.stage == EG_HEAD_IDLE && eg_wire_has_ended(&client->wire);
+}
+
 void eg_client_busy(struct eg_client *client, bool busy)
 {
     client->busy = busy;
     client->begun += busy;
     if (!busy)
         speak_no_more(client);
-    bool over = client->intake->draining ? waits_for_head(client)
-                                         : client->head.stage == EG_HEAD_IDLE && eg_wire_has_ended(&client->wire);
-    if (!busy && over)
+    if (!busy && is_over(client))
         shutdown(client->wire.fd, SHUT_RD);
     eg_intake_update_wait(client);
     wake_for_refusal(client);
@@ -324,6 +330,7 @@ bool eg_intake_has_clients(const struct eg_intake *intake)
 void eg_intake_turn(struct eg_intake *intake)
 {
     intake->handshakes = 0;
+    intake->turned_us = eg_loop_now_us(intake->loop);
 }
 
 void eg_intake_use_tls(struct eg_intake *intake, struct eg_tls *tls)
