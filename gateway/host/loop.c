@@ -7,6 +7,7 @@
 #include "eventgate/loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -22,7 +23,7 @@ struct eg_loop {
     struct eg_watch wake_watch;
     _Atomic bool woken; /* the wake descriptor has been written and not read yet */
     _Atomic bool stopped;
-    bool again;
+    bool again, yields;
     uint64_t now_us;
     void (*turn)(void *context);
     void *turn_context;
@@ -285,6 +286,11 @@ void eg_loop_again(struct eg_loop *loop)
     loop->again = true;
 }
 
+void eg_loop_yield(struct eg_loop *loop)
+{
+    loop->yields = true;
+}
+
 uint64_t eg_loop_now_ms(const struct eg_loop *loop)
 {
     return loop->now_us / 1000;
@@ -344,6 +350,9 @@ void eg_loop_turn(struct eg_loop *loop, int timeout_ms)
     atomic_fetch_add_explicit(&loop->turns, 1, memory_order_relaxed);
     if (loop->metrics)
         eg_metrics_observe(loop->metrics, loop->turn_metric, eg_monotonic_us() - loop->now_us, 1);
+    if (loop->yields)
+        sched_yield();
+    loop->yields = false;
 }
 
 bool eg_loop_is_stopped(const struct eg_loop *loop)

@@ -21,6 +21,7 @@ static void deliver(struct eg_message *message, void *context)
     struct eg_catchup_question *question = EG_CONTAINER_OF(message, struct eg_catchup_question, message);
     struct eg_catchup *owner = question->owner;
     (void)context;
+    eg_loop_yield(question->worker->loop);
     if (owner) {
         owner->asked = NULL;
         owner->page = question->request.page;

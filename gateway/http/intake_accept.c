@@ -12,7 +12,11 @@
 #include "eventgate/intake_internal.h"
 #include "eventgate/log.h"
 
-#define ACCEPTS_PER_TURN 16
+/* What a turn takes in: the least, another for each so many µs since the turn before, and the most. So in short turns,
+ * where live events come first, newcomers have a small part of the time, and in long ones they still get on. */
+#define ACCEPTS_LEAST 4u
+#define ACCEPT_EVERY_US 500u
+#define ACCEPTS_MOST 16u
 #define REST_MS 100u
 #define LOOK_EVERY_MS 500u
 
@@ -171,11 +175,17 @@ static void refuse_without_descriptors(const struct intake_socket *socket)
     intake->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+static uint64_t accepts_in_turn(const struct eg_intake *intake)
+{
+    uint64_t count = ACCEPTS_LEAST + (eg_loop_now_us(intake->loop) - intake->turned_us) / ACCEPT_EVERY_US;
+    return count < ACCEPTS_MOST ? count : ACCEPTS_MOST;
+}
+
 static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
 {
     struct intake_socket *socket = EG_CONTAINER_OF(watch, struct intake_socket, watch);
     (void)epoll_events;
-    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+    for (uint64_t left = accepts_in_turn(socket->intake); left > 0; left--) {
         union eg_address address = {.any.sa_family = AF_UNSPEC};
         socklen_t length = sizeof(address);
         int fd = accept4(socket->fd, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -190,6 +200,7 @@ static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
             return;
         }
     }
+    eg_loop_yield(socket->intake->loop); /* there may be a crowd */
 }
 
 static void look_again(struct eg_intake *intake)

@@ -9,6 +9,9 @@
 #include "eventgate/own_run.h"
 #include "eventgate/stream_internal.h"
 
+/* A call that sends costs as much as so many bytes that are sent. */
+#define SEND_BYTES 4096u
+
 /* Sends the worker's own run; the rest of a frame that is half out becomes the note. `ret_frames`: how many count as
  * out. */
 static enum eg_sent send_own_run(struct eg_stream *stream, size_t *ret_frames)
@@ -42,7 +45,8 @@ static enum eg_sent send_page(struct eg_stream *stream)
         if (!eg_own_run_add(run, page->events[i], stream->format, stream->chunked, &cursor))
             return EG_SENT_FAILED;
     }
-    eg_stream_worker(stream)->page_bytes += run->bytes.length;
+    eg_stream_worker(stream)->page_bytes += run->bytes.length + SEND_BYTES;
+    eg_loop_yield(eg_stream_worker(stream)->loop);
     if (run->count > 0)
         sent = send_own_run(stream, &frames);
     if (frames > 0) {

@@ -326,6 +326,7 @@ static void answer_read(struct eg_log_pager *pager, struct read *read)
 {
     struct eg_log_request *requests = read->first;
     eg_metrics_add(pager->metrics, EG_METRIC_LOG_PAGES, 1);
+    eg_loop_yield(pager->loop);
     for (size_t i = read->page_count; i > 0; i--) /* the first one is wanted first: it is the last to be forgotten */
         eg_log_pages_keep(pager->kept, read->selection, read->pages[i - 1], read->pruned);
     show_kept(pager);

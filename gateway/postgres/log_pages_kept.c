@@ -73,20 +73,22 @@ void eg_log_pages_keep(struct eg_log_pages_kept *pages, struct eg_log_selection 
         forget(pages, TAILQ_FIRST(&pages->list));
 }
 
+/* Many who resume one channel from places close to each other leave many pages that overlap. With any other but the one
+ * that reaches furthest, whoever comes to its end would go through the others event by event. */
 struct eg_log_page *eg_log_pages_find(struct eg_log_pages_kept *pages, const struct eg_log_selection *selection,
                                       uint64_t after, uint64_t *ret_pruned)
 {
-    struct kept *kept;
-    TAILQ_FOREACH (kept, &pages->list, link) {
-        if (kept->page->after > after || after >= kept->page->upto ||
-            !eg_log_selection_equal(kept->selection, selection))
-            continue;
-        TAILQ_REMOVE(&pages->list, kept, link);
-        TAILQ_INSERT_TAIL(&pages->list, kept, link);
-        *ret_pruned = kept->pruned;
-        return kept->page;
-    }
-    return NULL;
+    struct kept *kept, *best = NULL;
+    TAILQ_FOREACH (kept, &pages->list, link)
+        if (kept->page->after <= after && after < kept->page->upto && (!best || kept->page->upto > best->page->upto) &&
+            eg_log_selection_equal(kept->selection, selection))
+            best = kept;
+    if (!best)
+        return NULL;
+    TAILQ_REMOVE(&pages->list, best, link);
+    TAILQ_INSERT_TAIL(&pages->list, best, link);
+    *ret_pruned = best->pruned;
+    return best->page;
 }
 
 size_t eg_log_pages_kept_bytes(const struct eg_log_pages_kept *pages)

@@ -36,6 +36,7 @@ struct eg_intake {
     struct eg_timer look; /* runs while there are shared ones */
     struct eg_tls *tls;   /* what TLS begins with; NULL: none */
     unsigned handshakes;  /* steps of them in this turn */
+    uint64_t turned_us;   /* the last turn */
     int reserve_fd;       /* given up for a moment to accept and refuse when there are no descriptors left */
     bool draining;
 };

@@ -18,7 +18,8 @@ void eg_log_pages_kept_free(struct eg_log_pages_kept *kept);
 void eg_log_pages_keep(struct eg_log_pages_kept *kept, struct eg_log_selection *selection, struct eg_log_page *page,
                        uint64_t pruned);
 
-/* A page (borrowed until the next call) that has what follows `after` and reaches beyond it, or NULL. */
+/* Of the pages that have what follows `after` and reach beyond it, the one that reaches furthest (borrowed until the
+ * next call), or NULL. */
 struct eg_log_page *eg_log_pages_find(struct eg_log_pages_kept *kept, const struct eg_log_selection *selection,
                                       uint64_t after, uint64_t *ret_pruned);
 

@@ -62,6 +62,11 @@ void eg_loop_undefer(struct eg_loop *loop, const struct eg_deferred *deferred);
 /* Makes the next wait return at once: there is more to do. */
 void eg_loop_again(struct eg_loop *loop);
 
+/* After this turn other threads that wait for the processor have it first. For work that comes in great amounts and
+ * that nobody is in a hurry for: a thread that just goes on has the processor for the scheduler's whole slice, some ms,
+ * and so has each of the others; live events would wait for all of these. */
+void eg_loop_yield(struct eg_loop *loop);
+
 /* Monotonic ms and µs, read once a turn (after the wait). */
 uint64_t eg_loop_now_ms(const struct eg_loop *loop);
 uint64_t eg_loop_now_us(const struct eg_loop *loop);

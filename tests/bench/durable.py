@@ -1,8 +1,10 @@
 """Durable channels beside PostgreSQL itself: what plain programs do by libpq alone on the same server."""
 
 import json
+import math
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -175,15 +177,18 @@ class History:
                 return {"seconds": seconds, "deliveries_per_s": sum(events for events, _ in aims) / seconds}
             with Watchers(server) as watchers:
                 watchers.forget()
+                deliveries = Deliveries(server)
                 time.sleep(2)
-                before = watchers.ages()
+                before, served_before_ms = watchers.ages(), deliveries.p99_ms()
                 peak = Peak(server)
                 result = drain(server, aims)
-                during = watchers.ages()
+                during, served_during_ms = watchers.ages(), deliveries.p99_ms()
                 result["grown_mib"] = peak.grown_bytes() / 2**20
             assert before["gaps"] == during["gaps"] == 0, (before, during)
-            excess = max(during["p99_ms"] - max(LIVE_MOST_MS, 2 * before["p99_ms"]), 0)
-            return result | {"before_p99_ms": before["p99_ms"], "during_p99_ms": during["p99_ms"], "excess_ms": excess}
+            excess = max(served_during_ms - max(LIVE_MOST_MS, 2 * served_before_ms), 0)
+            return result | {"before_p99_ms": before["p99_ms"], "during_p99_ms": during["p99_ms"],
+                             "served_before_p99_ms": served_before_ms, "served_during_p99_ms": served_during_ms,
+                             "excess_ms": excess}
 
 
 def ahead():
@@ -219,6 +224,32 @@ class Watchers:
     forget = ages
 
 
+class Deliveries:
+    """Of live events, as the gateway itself measures them: from the wake-up by PostgreSQL to the subscriber's socket."""
+
+    def __init__(self, server):
+        self.server = server
+        self.before = self.read()
+
+    def read(self):
+        """{upper bound in ms: deliveries within it}"""
+        rows = re.findall(r'^eventgate_delivery_seconds_bucket\{.*le="(.*)"\} (\d+)$',
+                          self.server.gateway.get("/metrics").text(), re.MULTILINE)
+        return {float(bound) * 1e3: int(count) for bound, count in rows}
+
+    def p99_ms(self):
+        """Since the last call, interpolated within its bucket, as Prometheus' histogram_quantile() does."""
+        now = self.read()
+        counts = {bound: now[bound] - self.before[bound] for bound in sorted(now)}
+        self.before = now
+        wanted, least, below = 0.99 * counts[math.inf], 0.0, 0
+        for bound, count in counts.items():
+            if count >= wanted and count > below:
+                return least + (bound - least) * (wanted - below) / (count - below) if bound < math.inf else least
+            least, below = bound, count
+        raise ValueError("nothing has been delivered")
+
+
 class Peak:
     """How much more memory a server has had at most than when this was made."""
 
@@ -244,10 +275,12 @@ def works(history):
     rate = Figure("deliveries_per_s", "events", "k/s", "plain", 1e-3)
     resumed = [rate, Figure("seconds", "until the last has all", "s", digits=2),
                Figure("grown_mib", "gateway's memory, at most more", "MiB"),
-               Figure("before_p99_ms", "p99 of live events before", "ms", digits=2),
-               Figure("during_p99_ms", "p99 of live events meanwhile", "ms", digits=2),
+               Figure("before_p99_ms", "p99 of live events before, publisher to client", "ms", digits=2),
+               Figure("during_p99_ms", "the same meanwhile", "ms", digits=2),
+               Figure("served_before_p99_ms", "p99 before, server side", "ms", digits=2),
+               Figure("served_during_p99_ms", "the same meanwhile", "ms", digits=2),
                Figure("excess_ms", "beyond twice that and 10 ms", "ms", digits=2, goal=lambda value: value == 0,
-                      goal_text="p99 at most doubled, or 10 ms")]
+                      goal_text="server side at most doubled, or 10 ms")]
     return [
         Work("post", f"POST over {CONNECTIONS} connections; {CONNECTIONS} sessions that INSERT and NOTIFY", posts,
              [DurableGateway, Plain, Append],

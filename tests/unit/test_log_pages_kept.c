@@ -57,6 +57,25 @@ static void a_page_is_found_by_what_it_has(void **state)
     eg_log_pages_kept_free(kept);
 }
 
+static void of_several_the_one_that_reaches_furthest_is_found(void **state)
+{
+    (void)state;
+    struct eg_log_pages_kept *kept = eg_log_pages_kept_new(1000);
+    struct eg_log_selection *a = selection_of("a"), *b = selection_of("b");
+    keep(kept, a, 10, 20, 1);
+    keep(kept, a, 12, 22, 1);
+    keep(kept, b, 12, 99, 1);
+    keep(kept, a, 11, 21, 1);
+    for (int again = 0; again < 3; again++) {
+        assert_int_equal(found(kept, a, 15), 22);
+        assert_int_equal(found(kept, a, 11), 21);
+        assert_int_equal(found(kept, a, 10), 20);
+    }
+    eg_log_selection_unref(a);
+    eg_log_selection_unref(b);
+    eg_log_pages_kept_free(kept);
+}
+
 static void the_longest_unused_is_forgotten(void **state)
 {
     (void)state;
@@ -84,6 +103,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_page_is_found_by_what_it_has),
+        cmocka_unit_test(of_several_the_one_that_reaches_furthest_is_found),
         cmocka_unit_test(the_longest_unused_is_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
