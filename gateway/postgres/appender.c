@@ -47,8 +47,6 @@ struct eg_appender {
     char tag[EG_CURSOR_TAG_MAX + 1], mark[EG_LOG_MARK_SIZE];
     struct eg_append_group groups[GROUPS_MAX]; /* a ring of those under way */
     size_t first_group, group_count;
-    struct eg_append_group committed[GROUPS_MAX]; /* in this turn: the next transaction goes out before they are told */
-    size_t committed_count;
     struct again again;
     struct eg_publication *first, **last; /* queued; the first one from next_index on */
     size_t next_index;
@@ -105,19 +103,6 @@ static void finish_unit(struct eg_appender *appender, struct eg_append_unit unit
     memcpy(publication->tag, appender->tag, sizeof(publication->tag));
     eg_appender_release(appender, publication->count, publication->bytes);
     publication->done(publication);
-}
-
-/* Tells of what has been committed in this turn: the subscribers first, so that an answer's id can be read at once. */
-static void finish_committed(struct eg_appender *appender)
-{
-    for (size_t g = 0; g < appender->committed_count; g++) {
-        const struct eg_append_group *group = &appender->committed[g];
-        if (appender->reader)
-            eg_append_group_feed(group, appender->reader);
-        for (size_t i = 0; i < group->unit_count; i++)
-            finish_unit(appender, group->units[i], EG_OUTCOME_PENDING, NULL);
-    }
-    appender->committed_count = 0;
 }
 
 static bool has_class(const struct eg_error *error, const char *const *classes, size_t count)
@@ -228,7 +213,6 @@ static void pump(struct eg_deferred *deferred)
         send_group(appender, group);
     }
     eg_connection_flush(appender->connection);
-    finish_committed(appender);
 }
 
 static void pump_later(struct eg_appender *appender)
@@ -292,7 +276,8 @@ static void fail_group(struct eg_appender *appender, struct eg_append_group *gro
                         is_passing(&group->error) ? EG_OUTCOME_UNAVAILABLE : EG_OUTCOME_REFUSED, &group->error);
 }
 
-/* A transaction is over. */
+/* A transaction is over. Who waits for it is told before the next one goes out, whose work in PostgreSQL may well take
+ * the processor from this thread; the subscribers first, so that an answer's id can be read at once. */
 static void finish_group(struct eg_appender *appender)
 {
     struct eg_append_group group = appender->groups[appender->first_group];
@@ -307,9 +292,10 @@ static void finish_group(struct eg_appender *appender)
         return;
     }
     eg_metrics_observe(appender->metrics, EG_METRIC_APPEND_BATCH, group.item_count, 1);
-    if (appender->committed_count == GROUPS_MAX)
-        finish_committed(appender);
-    appender->committed[appender->committed_count++] = group;
+    if (appender->reader)
+        eg_append_group_feed(&group, appender->reader);
+    for (size_t i = 0; i < group.unit_count; i++)
+        finish_unit(appender, group.units[i], EG_OUTCOME_PENDING, NULL);
 }
 
 /* --- the connection's hooks ----------------------------------------------------------------------------------------
@@ -426,7 +412,6 @@ static void lost(void *context)
 {
     struct eg_appender *appender = context;
     eg_metrics_set(appender->metrics, EG_METRIC_PG_UP_APPEND, 0);
-    finish_committed(appender);
     if (appender->reader)
         eg_log_reader_own_lost(appender->reader);
     end_all(appender);
@@ -494,7 +479,6 @@ void eg_appender_free(struct eg_appender *appender)
 {
     if (!appender)
         return;
-    finish_committed(appender);
     end_all(appender);
     eg_connection_free(appender->connection);
     eg_loop_undefer(appender->loop, &appender->pump);
