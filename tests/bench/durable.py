@@ -63,6 +63,23 @@ class GatewayWithLive(DurableGateway):
     live = True
 
 
+class RawPosts(Server):
+    """A bare loop of one thread that appends what it is POSTed, without looking at it: what any gateway could do at most."""
+
+    name = "raw"
+    label = "raw loop"
+
+    def __init__(self, postgres, channels=1):
+        super().__init__(postgres, channels, pin=False)
+
+    def start(self):
+        self.run(BUILD / "tests" / "bench_raw_posts", f"127.0.0.1:{self.port}", self.postgres.conninfo, "bench/0",
+                 stderr=subprocess.DEVNULL)
+
+    def post_at(self):
+        return f"127.0.0.1:{self.port}/channels/bench/0"
+
+
 class Plain(Server):
     """No server at all but PostgreSQL: what is measured are programs that use it."""
 
@@ -92,9 +109,11 @@ class Append(Plain):
 
 def posts(make, seconds):
     with make() as server:
-        if isinstance(server, DurableGateway):
+        if isinstance(server, (DurableGateway, RawPosts)):
             result = load("post", server, "--connections", CONNECTIONS, "--payload", PAYLOAD, "--seconds", seconds,
                           publish=False)
+            if isinstance(server, RawPosts):
+                return result
             before, after = server.spent
             count = result["posts_per_s"] * (result["end_s"] - result["begin_s"])
             return result | {f"spent {who}": (after[who] - before[who]) / count for who in after if who in before}
@@ -283,9 +302,10 @@ def works(history):
                       goal_text="server side at most doubled, or 10 ms")]
     return [
         Work("post", f"POST over {CONNECTIONS} connections; {CONNECTIONS} sessions that INSERT and NOTIFY", posts,
-             [DurableGateway, Plain, Append],
+             [DurableGateway, RawPosts, Plain, Append],
              [Figure("posts_per_s", "events", "k/s", "plain", 1e-3, 1, at_least(6), "≥ 6 × one by one"),
               Figure("posts_per_s", "the same", "k/s", "append", 1e-3, 1, at_least(0.4), f"≥ 0.4 × {BATCH} at a time"),
+              Figure("posts_per_s", "the same", "k/s", "raw", 1e-3, 1),
               Figure("p99_ms", "p99 of an answer", "ms", "plain", digits=2)]),
         Work("one", "End to end, one at a time: POST to SSE; INSERT and NOTIFY to LISTEN", one_at_a_time,
              [DurableGateway, Plain],
@@ -322,5 +342,5 @@ def measure(postgres, options):
     settings = ", ".join(f"{name} = {postgres.sql(f'show {name}')[0][0]}" for name in
                          ("fsync", "synchronous_commit", "shared_buffers", "wal_sync_method", "max_wal_size"))
     print(f"Durable channels. PostgreSQL: {settings}; all else as it is by default.\n")
-    run_works(works(history), options, postgres, (DurableGateway, Plain, Append), RESULTS)
+    run_works(works(history), options, postgres, (DurableGateway, RawPosts, Plain, Append), RESULTS)
     print_costs(RESULTS)
