@@ -70,6 +70,7 @@ static int make_change(struct eg_gateway *gateway, struct eg_config *loaded, str
     change->policy->revocations = gateway->shared.revocations;
     if (eg_gateway_fit_connections(loaded) != 0)
         loaded->settings.max_connections = EG_LEAST_CONNECTIONS;
+    eg_gateway_widen_descriptors(loaded); /* once, rather than again and again as clients come */
     return eg_places_prepare(gateway);
 }
 

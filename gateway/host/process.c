@@ -37,7 +37,7 @@ static struct status read_status(void)
 
 int64_t eg_process_count_descriptors(int slots)
 {
-    enum { BLOCK = 256 };
+    enum { BLOCK = 64 }; /* no more than there may be (RLIMIT_NOFILE): the gateway needs more itself */
     struct pollfd block[BLOCK];
     int64_t count = 0;
     for (int first = 0; first < slots; first += BLOCK) {

@@ -200,7 +200,6 @@ static void socket_ready(struct eg_watch *watch, uint32_t epoll_events)
             return;
         }
     }
-    eg_loop_yield(socket->intake->loop); /* there may be a crowd */
 }
 
 static void look_again(struct eg_intake *intake)

@@ -23,6 +23,7 @@
 
 /* One is worked on while the other is being read; more would only hold up the thread. */
 #define READS_MAX 2u
+#define AHEAD_PAGES 4u  /* so many behind the one that is wanted are enough: each is looked for */
 #define FAILURES_MAX 5u /* in a row: from then on they are answered without a page */
 
 struct read {
@@ -160,13 +161,13 @@ static void answer_at(const struct eg_log_pager *pager, struct eg_log_request *r
     eg_log_page_unref(page);
 }
 
-/* Reads what follows `after` ahead, as far as it isn't kept, unless it is on its way. */
+/* Reads what follows `after` ahead, unless the next pages are kept, or are on their way. */
 static void read_ahead(struct eg_log_pager *pager, struct eg_log_selection *selection, uint64_t after)
 {
     uint64_t pruned;
     const struct eg_log_page *page;
-    while ((page = eg_log_pages_find(pager->kept, selection, after, &pruned))) {
-        if (page->at_head)
+    for (unsigned kept = 0; (page = eg_log_pages_find(pager->kept, selection, after, &pruned)); kept++) {
+        if (page->at_head || kept == AHEAD_PAGES)
             return;
         after = page->upto;
     }

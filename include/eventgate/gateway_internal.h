@@ -126,7 +126,7 @@ int eg_gateway_fit_connections(struct eg_config *config) EG_MUST_CHECK;
 void eg_gateway_raise_descriptor_limit(void);
 /* Has the kernel's table of descriptors as large as all connections need. It would grow by doubling, and each time hold
  * up all threads of a process that has several until they have all been in the kernel (synchronize_rcu()): 10 ms and
- * more, whenever there are more clients than ever before. Before the workers are started. */
+ * more, whenever there are more clients than ever before. Best before the workers are started. */
 void eg_gateway_widen_descriptors(const struct eg_config *config);
 
 /* Without keys everybody may do everything: is there anybody beside those on this machine? */

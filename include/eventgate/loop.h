@@ -64,7 +64,8 @@ void eg_loop_again(struct eg_loop *loop);
 
 /* After this turn other threads that wait for the processor have it first. For work that comes in great amounts and
  * that nobody is in a hurry for: a thread that just goes on has the processor for the scheduler's whole slice, some ms,
- * and so has each of the others; live events would wait for all of these. */
+ * and so has each of the others; live events would wait for all of these. It is for reading the log back alone: beside
+ * a process that never waits for anything, a thread that yields gets less than half of its share. */
 void eg_loop_yield(struct eg_loop *loop);
 
 /* Monotonic ms and µs, read once a turn (after the wait). */

@@ -64,7 +64,7 @@ class GatewayWithLive(DurableGateway):
 
 
 class RawPosts(Server):
-    """A bare loop of one thread that appends what it is POSTed, without looking at it: what any gateway could do at most."""
+    """A bare loop of one thread that appends what it is POSTed, without looking at it."""
 
     name = "raw"
     label = "raw loop"

@@ -1,7 +1,7 @@
 /*
- * The raw appending loop: how many POSTs a server can append at most. One thread, one epoll loop: what comes while a
- * transaction is under way is appended together in the next one, and each client is answered with its position.
- * Requests come in one piece; nothing of them is checked, nothing is delivered to anybody.
+ * The raw appending loop: how many POSTs a program appends that does nothing else. One thread, one epoll loop: what
+ * comes while a transaction is under way is appended together in the next one, and each client is answered with its
+ * position. Requests come in one piece; nothing of them is checked, nothing is delivered to anybody.
  *
  *   bench_raw_posts LISTEN CONNINFO CHANNEL
  */

@@ -140,12 +140,13 @@ def test_who_asks_the_old_process_for_its_readiness_hears_of_its_sets(start_gate
     """A probe whose connection it has accepted: the address is ready all the time."""
     gateway = start_gateway("--workers", "1").wait_ready()
     with Connection(gateway.address) as probe, Connection(gateway.address) as details:
-        until(lambda: gateway.metric("eventgate_connections") >= 2, "both are accepted")
+        until(lambda: gateway.metric("eventgate_connections") >= 3, "both are accepted, and who asks is")
         gateway.upgrade()
         answer = probe.request("GET", "/readyz").response()
-        assert answer.status == 200 and answer.json() == {"status": "ready"} and probe.is_closed()
+        assert answer.status == 200 and answer.json() == {"status": "ready"}
         answer = details.request("GET", "/healthz").response()
-        assert answer.status == 200 and answer.json()["status"] == "ready" and details.is_closed()
+        assert answer.status == 200 and answer.json()["status"] == "ready"
+        assert probe.is_closed() and details.is_closed()
 
 
 def test_idle_connections_are_closed_by_half_of_the_drain(start_gateway):

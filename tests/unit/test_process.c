@@ -13,6 +13,19 @@
 
 #include <cmocka.h>
 
+static void descriptors_are_counted_with_a_low_limit(void **state)
+{
+    struct rlimit limit, low;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    int64_t count = eg_process_count_descriptors(128);
+    low = (struct rlimit){100, limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    assert_true(count >= 3);
+    assert_int_equal(eg_process_count_descriptors(128), count);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 static void it_tells_memory_descriptors_and_time(void **state)
 {
     enum { OPENED = 100, BYTES = 64 << 20 };
@@ -82,6 +95,7 @@ static void closed_standard_descriptors_are_taken_and_of_no_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(descriptors_are_counted_with_a_low_limit),
         cmocka_unit_test(it_tells_memory_descriptors_and_time),
         cmocka_unit_test(closed_standard_descriptors_are_taken_and_of_no_use),
     };
