@@ -56,17 +56,6 @@ static void watch(int fd, enum kind kind)
         err(1, "epoll_ctl");
 }
 
-static void listen_on(const char *where, enum kind kind)
-{
-    const char *rest;
-    struct sockaddr_in address = address_read(where, &rest);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 4096) != 0)
-        err(1, "%s", where);
-    watch(fd, kind);
-}
-
 static void accept_all(int listener, enum kind kind)
 {
     int fd;
@@ -182,8 +171,8 @@ int main(int count, char **arguments)
         setrlimit(RLIMIT_NOFILE, &limit);
     }
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    listen_on(arguments[1], LISTENER);
-    listen_on(arguments[2], PUBLISHER_LISTENER);
+    watch(address_listen(arguments[1]), LISTENER);
+    watch(address_listen(arguments[2]), PUBLISHER_LISTENER);
     for (;;) {
         int ready = epoll_wait(epoll_fd, events, 256, -1);
         for (int i = 0; i < ready; i++) {

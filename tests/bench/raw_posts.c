@@ -156,17 +156,6 @@ static void watch(int epoll_fd, int fd)
         err(1, "epoll_ctl");
 }
 
-static int listen_on(const char *where)
-{
-    const char *rest;
-    struct sockaddr_in address = address_read(where, &rest);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 4096) != 0)
-        err(1, "%s", where);
-    return fd;
-}
-
 static void connect_database(const char *conninfo)
 {
     database = PQconnectdb(conninfo);
@@ -185,7 +174,7 @@ int main(int count, char **arguments)
         errx(2, "usage: bench_raw_posts LISTEN CONNINFO CHANNEL");
     connect_database(arguments[2]);
     channel = arguments[3];
-    int epoll_fd = epoll_create1(EPOLL_CLOEXEC), listener = listen_on(arguments[1]), fd;
+    int epoll_fd = epoll_create1(EPOLL_CLOEXEC), listener = address_listen(arguments[1]), fd;
     watch(epoll_fd, listener);
     watch(epoll_fd, PQsocket(database));
     for (;;) {

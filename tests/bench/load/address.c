@@ -4,6 +4,7 @@
 #include <err.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 struct sockaddr_in address_read(const char *text, const char **ret_rest)
 {
@@ -21,4 +22,15 @@ struct sockaddr_in address_read(const char *text, const char **ret_rest)
     address.sin_port = htons((uint16_t)port);
     *ret_rest = end;
     return address;
+}
+
+int address_listen(const char *text)
+{
+    const char *rest;
+    struct sockaddr_in address = address_read(text, &rest);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 4096) != 0)
+        err(1, "%s", text);
+    return fd;
 }
